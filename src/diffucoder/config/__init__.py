@@ -1,0 +1,1 @@
+"""Frozen, strict parameter models, one file a stage."""
