@@ -1,0 +1,1 @@
+"""Kedro datasets: directories that are either whole or not there."""

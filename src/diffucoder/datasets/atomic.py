@@ -1,0 +1,122 @@
+"""Directories that appear whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from diffucoder.errors import DiffucoderError
+
+COMPLETE = "COMPLETE"
+
+
+def is_complete(path: Path | str) -> bool:
+    """Whether `path` is a directory that was written to its end."""
+    return (Path(path) / COMPLETE).is_file()
+
+
+def require_complete(path: Path | str, error: type[DiffucoderError], remedy: str) -> Path:
+    """Return `path` as a `Path` if the directory is whole.
+
+    Args:
+        path: directory that `atomic_directory` made.
+        error: what to raise otherwise, a `diffucoder.errors` class.
+        remedy: what the user can do, ends the message.
+
+    Raises:
+        DiffucoderError: as `error`, if the directory is absent or lacks its marker.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise error(f"{directory}: there is no such directory; {remedy}")
+    if not is_complete(directory):
+        raise error(
+            f"{directory}: the file {COMPLETE} is missing, so the directory was only half "
+            f"written; {remedy}"
+        )
+    return directory
+
+
+@contextmanager
+def atomic_directory(path: Path | str) -> Iterator[Path]:
+    """Yield an empty directory beside `path` that replaces it when the block ends well.
+
+    All files are on the disk before the marker `COMPLETE` is written, and the marker is
+    written before the directory gets its name. When the block raises, what was at `path`
+    before is untouched and the new directory is removed.
+
+    Raises:
+        OSError: if the disk is full or cannot be written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    partial = target.parent / f".{target.name}.{os.getpid()}.partial"
+    partial.mkdir()
+    try:
+        yield partial
+        (partial / COMPLETE).unlink(missing_ok=True)
+        _fsync_tree(partial)
+        (partial / COMPLETE).touch()
+        _fsync(partial / COMPLETE)
+        _fsync(partial)
+        _swap(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _swap(partial: Path, target: Path) -> None:
+    """Give `partial` the name `target`; what had the name is deleted afterwards."""
+    previous = target.parent / f".{target.name}.{os.getpid()}.previous"
+    replaces = target.exists()
+    if replaces:
+        target.rename(previous)
+    try:
+        partial.rename(target)
+    except OSError:
+        if replaces:
+            previous.rename(target)
+        raise
+    _fsync(target.parent)
+    if replaces:
+        shutil.rmtree(previous)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Clear what earlier writers of `target` left when they were killed.
+
+    A replaced directory whose replacement never came is put back.
+    """
+    for leftover in target.parent.glob(f".{target.name}.*.previous"):
+        if not _writer_lives(leftover):
+            if target.exists():
+                shutil.rmtree(leftover)
+            else:
+                leftover.rename(target)
+    for leftover in target.parent.glob(f".{target.name}.*.partial"):
+        if not _writer_lives(leftover):
+            shutil.rmtree(leftover)
+
+
+def _writer_lives(leftover: Path) -> bool:
+    pid = int(leftover.name.rsplit(".", 2)[1])
+    return pid != os.getpid() and psutil.pid_exists(pid)
+
+
+def _fsync_tree(directory: Path) -> None:
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            _fsync(Path(folder) / name)
+        _fsync(Path(folder))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
