@@ -1,0 +1,121 @@
+"""Problems and instruction pairs from the generated families."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any
+
+from diffucoder.config.problems import ProblemsParams
+from diffucoder.data.families.parts import FAMILIES
+from diffucoder.data.families.tasks import ENTRY_POINT, Task, draw_tasks, every_task
+from diffucoder.data.families.unit_tests import discriminating_tests
+
+SOURCE = "families"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task with its reference and unit tests; the columns of the problem table.
+
+    Attributes:
+        problem_id: unique.
+        source: the file or family set it comes from.
+        split: `sft`, `rl`, `validation`, `heldout` or `eval`.
+        composition: the parts it is made of; no composition is in two splits.
+        prompt: what the user says.
+        entry_point: the function that the tests call.
+        reference: source of a solution.
+        tests: assert statements, or empty where `check` is given.
+        check: source that defines `check(candidate)`, or "".
+        pass_rates: pass rates of reference models, for the hard split; may be empty.
+    """
+
+    problem_id: str
+    source: str
+    split: str
+    composition: str
+    prompt: str
+    entry_point: str
+    reference: str
+    tests: list[str]
+    check: str = ""
+    pass_rates: list[float] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """The problem as a row of the table."""
+        return asdict(self)
+
+
+def generate(params: ProblemsParams, seed: int) -> list[Problem]:
+    """Draw the problems of all splits; a composition is in one split only.
+
+    Args:
+        params: shares of the families, and how many compositions each split gets.
+        seed: seed of every draw.
+
+    Returns:
+        Problems in the order of the splits.
+
+    Raises:
+        ValueError: if the families hold too few compositions.
+    """
+    random = Random(f"problems {seed}")
+    tasks = draw_tasks(dict(params.families), sum(params.counts.values()), random)
+    splits = [split for split, count in params.counts.items() for _ in range(count)]
+    return [
+        _problem(task, split, params.tests_per_problem, Random(f"{seed} {task.composition}"))
+        for task, split in zip(tasks, splits, strict=True)
+    ]
+
+
+def _problem(task: Task, split: str, tests: int, random: Random) -> Problem:
+    return Problem(
+        problem_id=task.composition,
+        source=SOURCE,
+        split=split,
+        composition=task.composition,
+        prompt=task.prompt(random),
+        entry_point=ENTRY_POINT,
+        reference=task.code(),
+        tests=discriminating_tests(task, tests, random),
+    )
+
+
+def instruction_pairs(
+    problems: Sequence[Problem], params: ProblemsParams, seed: int
+) -> list[dict[str, Any]]:
+    """Prompt and response pairs for the compositions of the `sft` split.
+
+    Each pair has a wording of its own. As in scraped instruction data, a share of the solutions
+    is flawed: at each part that has a common mistake, a solution makes it with probability
+    `params.mistake_share`. What supervised tuning then learns to imitate, reinforcement learning
+    against unit tests can mend.
+
+    Args:
+        problems: problems of any split and source; only generated `sft` ones are used.
+        params: pairs a problem, and the share of mistakes.
+        seed: seed of every draw.
+
+    Returns:
+        Rows with `pair_id`, `problem_id`, `composition`, `prompt`, `response`, `flawed`.
+    """
+    wanted = {p.composition for p in problems if p.split == "sft" and p.source == SOURCE}
+    tasks = (task for family in FAMILIES.values() for task in every_task(family))
+    rows = []
+    for task in tasks:
+        if task.composition not in wanted:
+            continue
+        random = Random(f"pairs {seed} {task.composition}")
+        for index in range(params.pairs_per_problem):
+            mistaken = [p for p in task.risky_places() if random.random() < params.mistake_share]
+            rows.append(
+                {
+                    "pair_id": f"{task.composition}#{index}",
+                    "problem_id": task.composition,
+                    "composition": task.composition,
+                    "prompt": task.prompt(random),
+                    "response": f"```python\n{task.code(mistaken)}```",
+                    "flawed": bool(mistaken),
+                }
+            )
+    return rows

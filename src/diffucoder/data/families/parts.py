@@ -1,0 +1,145 @@
+"""The parts that generated tasks are composed from.
+
+A task reads "Return the AGGREGATE of the MAP of the FILTERED SOURCE": each place is filled by a
+part, and each part has wordings, code, and perhaps the mistake that people commonly make at it.
+
+Placeholders: `{k}` a small constant, `{x}` the element's name, `{of}` the phrase that a wording
+wraps, `{items}` the comprehension that an aggregate wraps.
+"""
+
+from dataclasses import dataclass
+
+DIGITS = tuple(range(2, 10))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One choice at one place of a task.
+
+    Attributes:
+        key: its name in a composition.
+        wordings: equivalent phrasings.
+        code: the right code.
+        mistake: the common wrong code, or None where there is none worth teaching.
+        constants: the values that `{k}` takes; empty where the part has no constant.
+        inputs: of a source, the kind of input that tests draw: a key of `inputs.GENERATORS`.
+    """
+
+    key: str
+    wordings: tuple[str, ...]
+    code: str
+    mistake: str | None = None
+    constants: tuple[int, ...] = ()
+    inputs: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The parts that fit together.
+
+    Attributes:
+        name: the family.
+        argument: the function's argument.
+        element: the loop variable.
+        sources: what the loop runs over.
+        filters: which elements count.
+        maps: what is made of each.
+        aggregates: what is made of all.
+    """
+
+    name: str
+    argument: str
+    element: str
+    sources: tuple[Part, ...]
+    filters: tuple[Part, ...]
+    maps: tuple[Part, ...]
+    aggregates: tuple[Part, ...]
+
+
+NUMBER_FILTERS = (
+    Part("all", ("{of}",), ""),
+    Part("even", ("even {of}",), "{x} % 2 == 0"),
+    Part("odd", ("odd {of}",), "{x} % 2 == 1"),
+    Part("positive", ("positive {of}",), "{x} > 0", "{x} >= 0"),
+    Part("multiple", ("{of} divisible by {k}", "{of} that {k} divides"), "{x} % {k} == 0",
+         None, DIGITS[1:]),
+    Part("above", ("{of} greater than {k}", "{of} above {k}"), "{x} > {k}", "{x} >= {k}", DIGITS),
+    Part("below", ("{of} less than {k}", "{of} below {k}"), "{x} < {k}", "{x} <= {k}", DIGITS),
+    Part("least", ("{of} of at least {k}",), "{x} >= {k}", "{x} > {k}", DIGITS),
+    Part("most", ("{of} of at most {k}",), "{x} <= {k}", "{x} < {k}", DIGITS),
+    Part("other", ("{of} other than {k}", "{of} not equal to {k}"), "{x} != {k}", None, DIGITS),
+)  # fmt: skip
+
+NUMBER_MAPS = (
+    Part("same", ("{of}",), "{x}"),
+    Part("square", ("squares of the {of}", "{of}, each squared"), "{x} * {x}"),
+    Part("double", ("doubles of the {of}", "{of}, each doubled"), "2 * {x}"),
+    Part("negate", ("negatives of the {of}", "{of}, each negated"), "-{x}"),
+    Part("plus", ("{of}, each plus {k}", "{of}, each increased by {k}"), "{x} + {k}", None, DIGITS),
+    Part(
+        "minus", ("{of}, each minus {k}", "{of}, each decreased by {k}"), "{x} - {k}", None, DIGITS
+    ),
+    Part("size", ("absolute values of the {of}",), "abs({x})", "{x}"),
+)
+
+NUMBER_AGGREGATES = (
+    Part("sum", ("sum of the {of}", "total of the {of}"), "sum({items})"),
+    Part("list", ("list of the {of}",), "[{items}]"),
+    Part("sorted", ("sorted list of the {of}",), "sorted({items})"),
+    Part("descending", ("list of the {of}, from largest to smallest",),
+         "sorted([{items}], reverse=True)", "sorted({items})"),
+    Part("largest", ("largest of the {of}, or 0",), "max([{items}], default=0)",
+         "max({items})"),
+    Part("smallest", ("smallest of the {of}, or 0",), "min([{items}], default=0)",
+         "min({items})"),
+    Part("distinct", ("number of distinct {of}", "number of different {of}"), "len({{{items}}})",
+         "len([{items}])"),
+)  # fmt: skip
+
+TEXT_FILTERS = (
+    Part("all", ("{of}",), ""),
+    Part("vowels", ("vowels among the {of}",), "{x} in 'aeiou'"),
+    Part("letters", ("letters among the {of}",), "{x}.isalpha()", "{x}.isalnum()"),
+    Part("digits", ("digits among the {of}",), "{x}.isdigit()"),
+    Part("upper", ("upper-case {of}", "capital {of}"), "{x}.isupper()"),
+    Part("lower", ("lower-case {of}", "small {of}"), "{x}.islower()", "not {x}.isupper()"),
+    Part("spaceless", ("{of} other than spaces",), "{x} != ' '"),
+)
+
+TEXT_MAPS = (
+    Part("same", ("{of}",), "{x}"),
+    Part("capital", ("{of}, each in upper case",), "{x}.upper()"),
+    Part("small", ("{of}, each in lower case",), "{x}.lower()"),
+    Part("twice", ("{of}, each written twice", "{of}, each repeated"), "2 * {x}"),
+)
+
+TEXT_AGGREGATES = (
+    Part("joined", ("string of the {of}",), "''.join({items})"),
+    Part("list", ("list of the {of}",), "[{items}]"),
+    Part("sorted", ("sorted list of the {of}",), "sorted({items})"),
+    Part("reversed", ("string of the {of}, in reverse",), "''.join([{items}][::-1])",
+         "''.join({items})"),
+    Part("distinct", ("number of distinct {of}", "number of different {of}"), "len({{{items}}})",
+         "len([{items}])"),
+)  # fmt: skip
+
+SOURCES = {
+    "lists": (Part("list", ("numbers in xs",), "xs", inputs="integers"),),
+    "strings": (Part("text", ("characters of s",), "s", inputs="text"),),
+    "numbers": (
+        Part("upto", ("numbers from 1 to n",), "range(1, n + 1)", "range(1, n)", inputs="limit"),
+        Part("under", ("numbers from 0 to n - 1",), "range(n)", inputs="limit"),
+        Part("digits", ("digits of n",), "map(int, str(n))", inputs="count"),
+    ),
+    "dicts": (Part("values", ("values of d",), "d.values()", inputs="counts"),),
+}
+
+NUMBER_PARTS = (NUMBER_FILTERS, NUMBER_MAPS, NUMBER_AGGREGATES)
+TEXT_PARTS = (TEXT_FILTERS, TEXT_MAPS, TEXT_AGGREGATES)
+
+FAMILIES = {
+    "lists": Family("lists", "xs", "x", SOURCES["lists"], *NUMBER_PARTS),
+    "strings": Family("strings", "s", "c", SOURCES["strings"], *TEXT_PARTS),
+    "numbers": Family("numbers", "n", "i", SOURCES["numbers"], *NUMBER_PARTS),
+    "dicts": Family("dicts", "d", "v", SOURCES["dicts"], *NUMBER_PARTS),
+}

@@ -1,0 +1,1 @@
+"""Masked diffusion: the noise schedule, corruption and objectives."""

@@ -1,0 +1,49 @@
+"""Replacing tokens by the mask token.
+
+Shapes: B rows, L positions.
+"""
+
+import torch
+from torch import Tensor
+
+
+def hidden_positions(maskable_BL: Tensor, t_B: Tensor, generator: torch.Generator) -> Tensor:
+    """Choose each maskable position independently with its row's probability t.
+
+    Args:
+        maskable_BL: bool, positions that may be hidden.
+        t_B: a probability for each row, in [0, 1].
+        generator: source of the draws; its device must be the tensors'.
+
+    Returns:
+        bool `[B, L]`, a subset of `maskable_BL`.
+    """
+    rows, length = maskable_BL.shape
+    # Drawn position by position, so that more padding on the right changes no earlier draw.
+    uniform_LB = torch.rand((length, rows), generator=generator, device=maskable_BL.device)
+    return maskable_BL & (uniform_LB.T < t_B[:, None])
+
+
+def coupled_masks(
+    maskable_BL: Tensor, t_B: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Two complementary masks: each maskable position is hidden in exactly one of them.
+
+    The pair of coupled-GRPO (arXiv 2506.20639, section 4): the first view is noised to time t,
+    the second to 1 - t, and together they score every token once.
+
+    Args:
+        maskable_BL: bool, positions to cover.
+        t_B: probability for each row that a position is hidden in the first view.
+        generator: source of the draws.
+
+    Returns:
+        `(hidden_BL, complement_BL)`: disjoint, and together exactly `maskable_BL`.
+    """
+    hidden_BL = hidden_positions(maskable_BL, t_B, generator)
+    return hidden_BL, maskable_BL & ~hidden_BL
+
+
+def hide(tokens_BL: Tensor, hidden_BL: Tensor, mask_token_id: int) -> Tensor:
+    """The tokens with the mask token wherever `hidden_BL` is true: int64 `[B, L]`."""
+    return tokens_BL.masked_fill(hidden_BL, mask_token_id)

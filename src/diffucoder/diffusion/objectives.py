@@ -1,0 +1,63 @@
+"""The masked diffusion loss.
+
+Shapes: B rows, L positions, V vocabulary, N hidden positions.
+"""
+
+from torch import Tensor, nn
+
+from diffucoder.diffusion.weights import inverse_time
+
+
+def masked_diffusion_loss(
+    logits_BLV: Tensor,
+    tokens_BL: Tensor,
+    hidden_BL: Tensor,
+    t_B: Tensor,
+    denominator: float | Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted cross-entropy at hidden positions, over a denominator.
+
+    L = (1 / denominator) * sum over rows (1/t) * sum over hidden i of -log p(x_i | x_t), the
+    negative evidence lower bound of masked diffusion (LLaDA, arXiv 2502.09992, eq. 3).
+
+    Args:
+        logits_BLV: aligned logits: index i predicts token i.
+        tokens_BL: the clean tokens.
+        hidden_BL: bool, the positions that were hidden from the model.
+        t_B: the time of each row, in (0, 1].
+        denominator: what the sum is divided by; give the number of maskable tokens of the whole
+            global batch, so that accumulation and ranks change nothing.
+
+    Returns:
+        The loss and the metrics of `hidden_loss`.
+    """
+    weights_BL = inverse_time(hidden_BL, t_B)
+    return hidden_loss(
+        logits_BLV[hidden_BL], tokens_BL[hidden_BL], weights_BL[hidden_BL], denominator
+    )
+
+
+def hidden_loss(
+    logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, denominator: float | Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The same loss from the logits of the hidden positions alone.
+
+    Args:
+        logits_NV: logits at the hidden positions.
+        targets_N: their clean tokens.
+        weights_N: their weights: 1/t, or CART's.
+        denominator: as in `masked_diffusion_loss`.
+
+    Returns:
+        The loss, and metrics as sums, for exact means over micro-batches and ranks:
+        `cross_entropy` (nats), `correct` and `hidden` (counts).
+    """
+    losses_N = nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+    loss = (weights_N * losses_N).sum() / denominator
+    correct_N = logits_NV.detach().argmax(-1) == targets_N
+    metrics = {
+        "cross_entropy": losses_N.detach().sum(),
+        "correct": correct_N.sum(),
+        "hidden": correct_N.new_tensor(correct_N.numel(), dtype=losses_N.dtype),
+    }
+    return loss, metrics

@@ -1,0 +1,1 @@
+"""Reinforcement learning of masked diffusion models: coupled-GRPO."""

@@ -1,0 +1,43 @@
+"""Estimators of the token log-likelihoods of a masked diffusion model, one file each.
+
+An estimator has one method, `log_likelihood(model, batch, generator) -> float32 [B, L]`, and
+is made by `get(name, **options)`. Scoring the same batch with a generator in the same state
+draws the same masks: that is how the new, the old and the reference policy are compared under
+equal noise.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diffucoder.rl.estimators.coupled import Coupled
+from diffucoder.rl.estimators.full_mask import FullMask
+from diffucoder.rl.rollouts import CompletionBatch
+
+REGISTRY: dict[str, type] = {"coupled": Coupled, "full_mask": FullMask}
+
+
+class Estimator(Protocol):
+    """What every estimator offers."""
+
+    def log_likelihood(
+        self, model: nn.Module, batch: CompletionBatch, generator: torch.Generator
+    ) -> Tensor:
+        """Estimated log-likelihood of each completion token: float32 `[B, L]`."""
+        ...
+
+
+def get(name: str, **options: Any) -> Estimator:
+    """Make an estimator by name.
+
+    Args:
+        name: a key of `REGISTRY`.
+        options: fields of that estimator; `mask_token_id` always.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"unknown estimator {name!r}: expected one of {sorted(REGISTRY)}")
+    return REGISTRY[name](**options)
