@@ -1,0 +1,103 @@
+"""Checkpoints move in whole; a half-written one is refused; a failed save spoils nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from kedro.io import DatasetError
+
+from diffucoder.datasets.atomic import COMPLETE
+from diffucoder.datasets.checkpoint import CheckpointDataset, DirectoryDataset
+from diffucoder.errors import BadCheckpoint, BadData
+
+
+def finished(path: Path, weights: str) -> Path:
+    (path / "inner").mkdir(parents=True)
+    (path / "model.safetensors").write_text(weights)
+    (path / "inner" / "config.json").write_text("{}")
+    return path
+
+
+def test_checkpoint_is_moved_in(tmp_path: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "06_models" / "grpo"))
+    assert not dataset.exists()
+    source = finished(tmp_path / "work", "new")
+    dataset.save(source)
+    assert not source.exists()
+    kept = dataset.load()
+    assert kept == tmp_path / "06_models" / "grpo"
+    assert (kept / "model.safetensors").read_text() == "new"
+    assert (kept / "inner" / "config.json").exists()
+    assert dataset.exists()
+
+
+def test_directory_is_copied_in_and_does_not_follow_its_source(tmp_path: Path) -> None:
+    dataset = DirectoryDataset(str(tmp_path / "tokenizer"))
+    source = finished(tmp_path / "work", "first")
+    dataset.save(source)
+    with (source / "model.safetensors").open("a") as stream:
+        stream.write("and more")
+    assert (dataset.load() / "model.safetensors").read_text() == "first"
+
+
+def test_second_checkpoint_replaces_the_first(tmp_path: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "grpo"))
+    dataset.save(finished(tmp_path / "one", "old"))
+    dataset.save(finished(tmp_path / "two", "new"))
+    assert (dataset.load() / "model.safetensors").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [(CheckpointDataset, BadCheckpoint), (DirectoryDataset, BadData)]
+)
+def test_half_written_directory_is_refused(tmp_path: Path, kind: type, error: type) -> None:
+    dataset = kind(str(tmp_path / "grpo"))
+    dataset.save(finished(tmp_path / "work", "new"))
+    (tmp_path / "grpo" / COMPLETE).unlink()
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="half written; run the pipeline") as raised:
+        dataset.load()
+    assert isinstance(raised.value.__cause__, error)
+
+
+def test_empty_source_is_refused_and_the_earlier_one_stays(tmp_path: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "grpo"))
+    dataset.save(finished(tmp_path / "work", "old"))
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "absent"):
+        with pytest.raises(DatasetError, match="expected a directory with files"):
+            dataset.save(source)
+    assert (dataset.load() / "model.safetensors").read_text() == "old"
+
+
+def test_own_directory_as_source_is_refused(tmp_path: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "grpo"))
+    dataset.save(finished(tmp_path / "work", "old"))
+    with pytest.raises(DatasetError, match="build it in another"):
+        dataset.save(tmp_path / "grpo")
+    assert (dataset.load() / "model.safetensors").read_text() == "old"
+
+
+def test_full_disk_keeps_source_and_earlier_checkpoint(tmp_path: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "grpo"))
+    dataset.save(finished(tmp_path / "work", "old"))
+    source = finished(tmp_path / "work", "new")
+    # A file that can be neither linked nor read stops the copy midway, as a full disk does.
+    (source / "zz.unreadable").symlink_to(source / "absent")
+    with pytest.raises(DatasetError):
+        dataset.save(source)
+    assert (dataset.load() / "model.safetensors").read_text() == "old"
+    assert (source / "model.safetensors").read_text() == "new"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"grpo", "work"}
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
+def test_source_on_another_file_system(tmp_path: Path) -> None:
+    source = Path("/dev/shm") / f"diffucoder-{tmp_path.name}-{id(tmp_path)}"
+    try:
+        dataset = CheckpointDataset(str(tmp_path / "grpo"))
+        dataset.save(finished(source, "new"))
+        assert (dataset.load() / "model.safetensors").read_text() == "new"
+        assert not source.exists()
+    finally:
+        shutil.rmtree(source, ignore_errors=True)
