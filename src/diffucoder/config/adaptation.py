@@ -1,0 +1,42 @@
+"""Parameters of adaptation: from an autoregressive to a masked diffusion model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from diffucoder.config.base import Params
+from diffucoder.config.training import TrainingParams
+
+
+class WeightingParams(Params):
+    """Weight of a hidden position in the diffusion loss.
+
+    Attributes:
+        kind: `inverse_t` is 1/t (LLaDA); `cart` looks at visible neighbours (Dream).
+        cart_p: parameter of CART's geometric distribution; `inverse_t` does not read it.
+    """
+
+    kind: Literal["inverse_t", "cart"]
+    cart_p: float = Field(gt=0, lt=1)
+
+
+class AdaptationParams(Params):
+    """Both phases of adaptation.
+
+    Attributes:
+        weighting: weights of the loss.
+        anneal_steps: steps of the first phase from causal to bidirectional attention.
+        truncated_share: share of rows cut at a random length.
+        prefix_share: share of rows that keep a random prefix free of noise.
+        pretraining: the first phase, on the token shards.
+        mid_training: the second phase, on the curated shards; None leaves it out.
+        work: folder for saves and logs of the run.
+    """
+
+    weighting: WeightingParams
+    anneal_steps: int = Field(ge=0)
+    truncated_share: float = Field(ge=0, le=1)
+    prefix_share: float = Field(ge=0, le=1)
+    pretraining: TrainingParams
+    mid_training: TrainingParams | None
+    work: str
