@@ -1,0 +1,90 @@
+"""The job file: all that a stage's ranks need to know, written by its node."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from diffucoder.config.base import Params
+from diffucoder.config.training import RESUMABLE_WITH_ANY
+from diffucoder.errors import MissingInput
+
+# Weights of another training differ everywhere, so the ends of a large file tell them apart.
+DIGEST_BYTES = 1 << 16
+
+
+class Job(Params):
+    """One stage's work.
+
+    Attributes:
+        stage: name of the stage, for messages and for its own stream of randomness.
+        parameters: the stage's resolved parameters, as JSON values.
+        inputs: absolute paths of what the stage reads, by name.
+        work: absolute path of the folder for saves, metrics and logs.
+        output: absolute path of the Hugging Face directory to make.
+        seed: of every draw in the stage.
+    """
+
+    stage: str
+    parameters: dict[str, Any]
+    inputs: dict[str, Path]
+    work: Path
+    output: Path
+    seed: int
+
+    def save(self, path: Path) -> None:
+        """Write the job as JSON."""
+        path.write_text(self.model_dump_json(indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Job":
+        """Read what `save` wrote."""
+        return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on, flat: dotted parameter keys, seed, digests of inputs.
+
+        Raises:
+            MissingInput: if an input does not exist.
+        """
+        digests = {f"inputs.{name}": digest(path) for name, path in self.inputs.items()}
+        parameters = {f"parameters.{key}": value for key, value in _leaves(self.parameters)}
+        return {"stage": self.stage, "seed": self.seed, **parameters, **digests}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of `identity`, in hex."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Digest of a file or folder: names, sizes, and both ends of every file's content.
+
+    Raises:
+        MissingInput: if there is nothing at `path`.
+    """
+    if not path.exists():
+        raise MissingInput(f"{path}: this input does not exist; run the stage that makes it")
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        total.update(f"{file.relative_to(path.parent)}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            total.update(stream.read(DIGEST_BYTES))
+            stream.seek(max(DIGEST_BYTES, size - DIGEST_BYTES))
+            total.update(stream.read(DIGEST_BYTES))
+    return total.hexdigest()
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted key and value of every leaf, without the engine settings that change no result."""
+    leaves: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if prefix.endswith("engine.") and key in RESUMABLE_WITH_ANY:
+            continue
+        if isinstance(value, dict) and value:
+            leaves += _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves.append((prefix + key, value))
+    return leaves
