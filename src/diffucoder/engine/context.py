@@ -1,0 +1,154 @@
+"""What a rank knows: its place among the others, its draws, where its numbers go."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from diffucoder.engine.job import Job
+
+STOP_FILE = "STOP"
+METRICS_FILE = "metrics.jsonl"
+
+
+def sum_over_ranks(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Elementwise sum over the ranks, computed on `device`; a float64 tensor on the CPU."""
+    total = values.detach().to(device, torch.float64)
+    if dist.get_world_size() > 1:
+        dist.all_reduce(total)
+    return total.cpu()
+
+
+class Reporter:
+    """Takes the numbers of a stage: a JSON line a step, and the MLflow run of the stage.
+
+    Only rank 0 writes; on other ranks `log` does nothing.
+    """
+
+    def __init__(self, work: Path, rank: int) -> None:
+        self.path = work / METRICS_FILE
+        self.last: dict[str, float] = {}
+        self._file = None
+        self._run = None
+        if rank == 0:
+            # MLflow takes seconds to import, and only this rank needs it.
+            from diffucoder.tracking import RunLogger
+
+            self._file = self.path.open("a", encoding="utf-8", buffering=1)
+            self._run = RunLogger.from_environment()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record numbers of a finished step (counted from 1); `last` gathers the newest."""
+        self.last.update(metrics)
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._run.log(step, metrics)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after `step`: those steps are about to be done again."""
+        if self._file is None:
+            return
+        records = read_metrics(self.path)
+        self._file.truncate(0)
+        for record in records:
+            if record["step"] <= step:
+                self._file.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        """End the records; later calls of `log` are errors."""
+        if self._file is not None:
+            self._file.close()
+            self._run.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Records of a metrics file: dicts of `step` and the numbers of that step.
+
+    A last line that a killed writer left unfinished is no record.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A rank's view of its stage.
+
+    Attributes:
+        job: what is to be done.
+        rank: number of this process, 0 to `world_size` - 1.
+        world_size: processes that work together.
+        device: where this rank computes.
+        reporter: takes metrics; `reporter.log(step, {name: value})` is the same on every rank.
+    """
+
+    job: Job
+    rank: int
+    world_size: int
+    device: torch.device
+    reporter: Reporter
+    stop_signals: list[int] = field(default_factory=list)
+
+    def generator(self, *keys: int) -> torch.Generator:
+        """A CPU generator that depends on the job's seed, its stage and `keys` alone.
+
+        Named by what is drawn (step, global row number, ...), not by how often something was
+        drawn before, draws are the same on any number of ranks and after a resume; and CPU
+        draws are the same on any device.
+        """
+        name = json.dumps([self.job.seed, self.job.stage, *keys]).encode()
+        number = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
+        return torch.Generator().manual_seed(number)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Elementwise sum of `values` over the ranks; a float64 tensor on the CPU."""
+        return sum_over_ranks(values, self.device)
+
+    def gather(self, item: Any) -> list[Any]:
+        """The `item` of every rank, in their order, on every rank; items are pickled."""
+        if self.world_size == 1:
+            return [item]
+        items: list[Any] = [None] * self.world_size
+        dist.all_gather_object(items, item)
+        return items
+
+    def broadcast(self, item: Any) -> Any:
+        """Rank 0's `item`, on every rank; it is pickled."""
+        if self.world_size == 1:
+            return item
+        box = [item]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def share(self, count: int) -> slice:
+        """This rank's part of `count` things in equal consecutive parts.
+
+        Raises:
+            ValueError: if `count` is not a multiple of the number of ranks.
+        """
+        if count % self.world_size:
+            raise ValueError(
+                f"{self.job.stage}: {count} rows cannot be shared equally by {self.world_size} "
+                "ranks; choose a multiple"
+            )
+        part = count // self.world_size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def stop_asked(self) -> bool:
+        """Whether the node, or a signal to this process, asks to end after this step.
+
+        The node asks by a file: it reaches the ranks of any launcher, and no launcher takes it
+        for a reason to kill them.
+        """
+        return bool(self.stop_signals) or os.path.exists(self.job.work / STOP_FILE)

@@ -1,0 +1,201 @@
+"""The only module that knows DeepSpeed: set-up, one gradient step, full weights, export."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+# Chosen before the import below, which looks for a device and warns where it finds none.
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+
+import deepspeed
+
+from diffucoder.config.training import OptimizerParams, TrainingParams
+from diffucoder.datasets.atomic import atomic_directory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# On CPU DeepSpeed would compile it for a minute, and only its inference all-reduce uses it.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+
+
+class WithLoss(nn.Module):
+    """A model whose forward pass is a whole loss.
+
+    Losses call parts of the model (body, head at chosen positions). Inside DeepSpeed's forward
+    pass the weights that ZeRO-3 has split come together for each part as it is called.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, compute: Callable[[nn.Module], Any]) -> Any:
+        """`compute(model)`."""
+        return compute(self.model)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model in training.
+
+    Attributes:
+        model: the model, for forward passes without gradient (inside `gathered` under ZeRO-3).
+        runtime: DeepSpeed's engine around it.
+        training: what it was set up with.
+    """
+
+    model: "PreTrainedModel"
+    runtime: deepspeed.DeepSpeedEngine
+    training: TrainingParams
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.runtime.device
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Updates of the weights so far, those before a resume included."""
+        return self.runtime.global_steps
+
+
+def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
+    """Put `model` under DeepSpeed, ready for `diffucoder.engine.loop.optimizer_step`.
+
+    Needs the process group that the worker has opened.
+    """
+    if training.engine.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    wide = {name: b.clone() for name, b in model.named_buffers() if b.is_floating_point()}
+    wrapped = WithLoss(model)
+    runtime, *_ = deepspeed.initialize(
+        model=wrapped, optimizer=adamw(wrapped, training.optimizer), config=settings(training)
+    )
+    # bf16 training rounds buffers too, and rounded rotary frequencies turn far positions by
+    # whole radians.
+    for name, buffer in model.named_buffers():
+        if name in wide:
+            buffer.data = wide[name].to(buffer.device)
+    return Engine(model, runtime, training)
+
+
+def adamw(model: nn.Module, optimizer: OptimizerParams) -> torch.optim.AdamW:
+    """AdamW that decays matrices only."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [w for w in weights if w.dim() >= 2], "weight_decay": optimizer.weight_decay},
+        {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=optimizer.learning_rate,
+        betas=optimizer.betas,
+        eps=optimizer.epsilon,
+    )
+
+
+def settings(training: TrainingParams) -> dict[str, Any]:
+    """DeepSpeed's configuration for `training`.
+
+    Batch sizes in it are 1: rows, micro-batches and denominators are counted by the loop.
+    """
+    stage = training.engine.zero_stage
+    bf16 = training.engine.precision == "bf16"
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": training.optimizer.gradient_clip if stage else 0.0,
+        "zero_optimization": {"stage": stage},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        # Without ZeRO there are no float32 master weights beside bf16 ones, so autocast does it.
+        "bf16": {"enabled": bf16 and stage > 0},
+        "torch_autocast": {"enabled": bf16 and stage == 0, "dtype": "bfloat16"},
+        "steps_per_print": None,
+    }
+
+
+def forward_backward(
+    engine: Engine, compute: Callable[[nn.Module], tuple[Tensor, Any]], last: bool
+) -> tuple[Tensor, Any]:
+    """Add the gradient of one micro-batch.
+
+    Args:
+        engine: what to train.
+        compute: from the model to this rank's part of the step's loss, and anything else.
+        last: whether this is the step's last micro-batch, so that gradients can be reduced.
+
+    Returns:
+        What `compute` returned, the loss detached.
+    """
+    engine.runtime.set_gradient_accumulation_boundary(last)
+    loss, extra = engine.runtime(compute)
+    # DeepSpeed averages gradients over ranks; the parts of one loss are to be added.
+    engine.runtime.backward(loss * engine.runtime.dp_world_size)
+    return loss.detach(), extra
+
+
+def update(engine: Engine, learning_rate: float) -> float:
+    """Apply the gathered gradients; returns their global norm before clipping."""
+    runtime = engine.runtime
+    for group in runtime.optimizer.param_groups:
+        group["lr"] = learning_rate
+    if engine.training.engine.zero_stage:
+        runtime.step()
+        return float(runtime.get_global_grad_norm())
+    # At stage 0 DeepSpeed clips without telling the norm.
+    limit = engine.training.optimizer.gradient_clip or float("inf")
+    norm = nn.utils.clip_grad_norm_(engine.model.parameters(), limit)
+    runtime.step()
+    return float(norm)
+
+
+@contextmanager
+def gathered(engine: Engine) -> Iterator["PreTrainedModel"]:
+    """The model with all its weights on every rank, for reading and sampling."""
+    split = engine.training.engine.zero_stage == 3
+    weights = list(engine.model.parameters())
+    with deepspeed.zero.GatheredParameters(weights) if split else nullcontext():
+        yield engine.model
+
+
+def save(engine: Engine, folder: Path) -> None:
+    """Write weights, optimizer state and step count below `folder`; all ranks call it.
+
+    Raises:
+        OSError, RuntimeError: if the disk is full or cannot be written.
+    """
+    engine.runtime.save_checkpoint(str(folder), tag="engine", save_latest=False)
+
+
+def load(engine: Engine, folder: Path) -> bool:
+    """Read back what `save` wrote; returns whether there was anything to read."""
+    path, _ = engine.runtime.load_checkpoint(str(folder), tag="engine")
+    return path is not None
+
+
+def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> None:
+    """Write a Hugging Face directory (safetensors, config, tokenizer); all ranks call it.
+
+    Rank 0 writes; the directory appears whole, in place of one of that name, with the marker
+    `COMPLETE`.
+
+    Raises:
+        OSError: if the disk is full or cannot be written.
+    """
+    with gathered(engine) as model:
+        if engine.runtime.global_rank == 0:
+            with atomic_directory(path) as partial:
+                model.save_pretrained(partial)
+                tokenizer.save_pretrained(partial)
+    torch.distributed.barrier()

@@ -1,0 +1,209 @@
+"""The optimizer step and the training loop.
+
+A step's loss is one sum over all its rows divided by one denominator, however the rows are
+spread: `optimizer_step` adds the denominators of all micro-batches of all ranks before any
+forward pass, so neither ranks nor accumulation nor micro-batches enter the result.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from diffucoder.config.training import TrainingParams
+from diffucoder.engine import state
+from diffucoder.engine.context import Context, sum_over_ranks
+from diffucoder.engine.deepspeed import Engine, forward_backward, update
+from diffucoder.errors import BadData, TrainingFailed
+from diffucoder.progress import Meter
+
+Row = TypeVar("Row")
+Metrics = dict[str, float]
+Loss = Callable[[nn.Module, dict[str, Tensor], float], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One micro-batch, ready for the forward pass.
+
+    Attributes:
+        tensors: what the loss takes; moved to the device before it is called.
+        denominator: what this micro-batch adds to the step's denominator, such as the number
+            of positions that can take part in the loss.
+        tokens: positions that the forward pass runs over, for the rate.
+    """
+
+    tensors: dict[str, Tensor]
+    denominator: float
+    tokens: int
+
+
+def optimizer_step(engine: Engine, prepared: Sequence[Prepared], loss: Loss) -> Metrics:
+    """One update of the weights from this rank's micro-batches; all ranks call it together.
+
+    Args:
+        engine: what to train.
+        prepared: this rank's micro-batches, equally many on every rank.
+        loss: `loss(model, tensors, denominator) -> (loss, metrics)`: a micro-batch's sum over
+            the step's `denominator`, and detached scalars, each a mean over what the
+            micro-batch's own denominator counts.
+
+    Returns:
+        `loss` (the step's, over all ranks), the loss's own metrics (means weighted by the
+        micro-batches' denominators), `grad_norm` (before clipping), `lr`, `tokens_per_s`.
+
+    Raises:
+        BadData: if the step's denominator is 0.
+        TrainingFailed: if the loss or the gradient is not finite.
+    """
+    began = time.monotonic()
+    own = [sum(p.denominator for p in prepared), sum(p.tokens for p in prepared), len(prepared)]
+    denominator, tokens, count = sum_over_ranks(torch.tensor(own), engine.device).tolist()
+    if denominator <= 0:
+        raise BadData("no position of this step's rows takes part in the loss")
+    if count != len(prepared) * dist.get_world_size():
+        raise ValueError(f"ranks have unequal numbers of micro-batches: {len(prepared)} here")
+
+    rate = learning_rate(engine.optimizer_steps, engine.training)
+    names, total = _accumulate(engine, prepared, loss, denominator)
+    grad_norm = update(engine, rate)
+    values = sum_over_ranks(total, engine.device).tolist()
+    metrics = dict(zip(names, values, strict=True))
+    if not (math.isfinite(metrics["loss"]) and math.isfinite(grad_norm)):
+        raise TrainingFailed(
+            f"update {engine.optimizer_steps}: loss {metrics['loss']}, gradient norm {grad_norm}; "
+            "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
+        )
+    seconds = time.monotonic() - began
+    return metrics | {"grad_norm": grad_norm, "lr": rate, "tokens_per_s": tokens / seconds}
+
+
+def _accumulate(
+    engine: Engine, prepared: Sequence[Prepared], loss: Loss, denominator: float
+) -> tuple[list[str], Tensor]:
+    """Gradients of all micro-batches; names and this rank's part of the step's metrics."""
+    parts: list[Tensor] = []
+    names: list[str] = []
+    for index, batch in enumerate(prepared):
+        tensors = {k: v.to(engine.device, non_blocking=True) for k, v in batch.tensors.items()}
+        value, metrics = forward_backward(
+            engine,
+            lambda model, tensors=tensors: loss(model, tensors, denominator),
+            last=index == len(prepared) - 1,
+        )
+        names = ["loss", *sorted(metrics)]
+        # A mean over nothing may be anything, and must not spoil the others.
+        share = batch.denominator / denominator
+        scalars = [metrics[name] if share else 0.0 for name in names[1:]]
+        weighted = [torch.as_tensor(s, device=engine.device).double() * share for s in scalars]
+        parts.append(torch.stack([value.double(), *weighted]))
+    return names, torch.stack(parts).sum(0)
+
+
+def learning_rate(step: int, training: TrainingParams) -> float:
+    """Learning rate of update number `step`, counted from 0.
+
+    Linear warm-up, then constant, or half a cosine (Loshchilov and Hutter, arXiv 1608.03983)
+    that reaches the floor at the last update.
+    """
+    peak, schedule = training.optimizer.learning_rate, training.schedule
+    if step < schedule.warmup_steps:
+        return peak * (step + 1) / schedule.warmup_steps
+    if schedule.kind == "constant":
+        return peak
+    span = max(training.steps - 1 - schedule.warmup_steps, 1)
+    done = min((step - schedule.warmup_steps) / span, 1.0)
+    return peak * (schedule.floor + (1 - schedule.floor) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def steps(
+    context: Context,
+    engine: Engine,
+    start: int,
+    total: int,
+    extra: Callable[[], dict[str, Any]] = dict,
+) -> Iterator[int]:
+    """Yield the step numbers `start` to `total` - 1; between them show progress, save, stop.
+
+    Args:
+        context: this rank; every rank must walk through this together.
+        engine: what is in training.
+        start: finished steps, as `state.resume` returns them.
+        total: steps of the stage.
+        extra: gives what this rank needs beyond the engine to go on from here, for the save.
+
+    Raises:
+        Stopped: after a step in which the node or a signal asked to stop; a save is made first.
+        TrainingFailed: if a save fails.
+    """
+    meter = Meter(context.job.stage, total, start) if context.rank == 0 else None
+    saved = time.monotonic()
+    for step in range(start, total):
+        yield step
+        if meter is not None:
+            meter.advance(note=_note(context.reporter.last))
+        due = time.monotonic() - saved >= engine.training.engine.save_every_s
+        asked = torch.tensor([context.stop_asked(), due and context.rank == 0])
+        stop, due = context.sums(asked).bool().tolist()
+        if stop or (due and step + 1 < total):
+            state.save(context, engine, step + 1, extra())
+            saved = time.monotonic()
+        if stop:
+            raise Stopped(f"{context.job.stage}: stopped and saved after step {step + 1}")
+    if meter is not None:
+        meter.close(note=_note(context.reporter.last))
+
+
+def _note(metrics: Metrics) -> str:
+    shown = [f"loss {metrics['loss']:.4g}"] if "loss" in metrics else []
+    if "tokens_per_s" in metrics:
+        shown.append(f"{metrics['tokens_per_s']:,.0f} tokens/s")
+    return ", ".join(shown)
+
+
+def fit(
+    context: Context,
+    engine: Engine,
+    rows_between: Callable[[int, int], Sequence[Row]],
+    prepare: Callable[[Sequence[Row], int, list[torch.Generator]], Prepared],
+    loss: Loss,
+) -> None:
+    """Train for `engine.training.steps` updates, from the newest save if there is one.
+
+    Args:
+        context: this rank.
+        engine: what to train.
+        rows_between: `rows_between(first, last)` -> rows number `first` to `last` - 1 of the
+            run, counted over all steps and ranks; it decides where an epoch ends. A rank asks
+            for its own rows only, in rising order, starting anywhere after a resume.
+        prepare: `prepare(rows, step, generators)` -> one micro-batch. Row i must draw from
+            `generators[i]` only, so that its draws depend on its number and nothing else; what
+            all rows of a step share draws from `context.generator(step)`.
+        loss: see `optimizer_step`.
+
+    Raises:
+        Stopped, TrainingFailed, BadData: see `steps` and `optimizer_step`.
+    """
+    training = engine.training
+    start, _ = state.resume(context, engine)
+    part = context.share(training.batch_size)
+    width = training.engine.micro_batch
+    for step in steps(context, engine, start, training.steps):
+        first = step * training.batch_size
+        rows = rows_between(first + part.start, first + part.stop)
+        numbers = range(first + part.start, first + part.stop)
+        generators = [context.generator(step, number) for number in numbers]
+        prepared = [
+            prepare(rows[at : at + width], step, generators[at : at + width])
+            for at in range(0, len(rows), width)
+        ]
+        context.reporter.log(step + 1, optimizer_step(engine, prepared, loss))
