@@ -3,18 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from diffucoder.engine.job import Job
-
-STOP_FILE = "STOP"
-METRICS_FILE = "metrics.jsonl"
+from diffucoder.engine.launch import STOP_FILE
+from diffucoder.engine.reporter import Reporter
 
 
 def sum_over_ranks(values: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -25,70 +22,22 @@ def sum_over_ranks(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return total.cpu()
 
 
-class Reporter:
-    """Takes the numbers of a stage: a JSON line a step, and the MLflow run of the stage.
-
-    Only rank 0 writes; on other ranks `log` does nothing.
-    """
-
-    def __init__(self, work: Path, rank: int) -> None:
-        self.path = work / METRICS_FILE
-        self.last: dict[str, float] = {}
-        self._file = None
-        self._run = None
-        if rank == 0:
-            # MLflow takes seconds to import, and only this rank needs it.
-            from diffucoder.tracking import RunLogger
-
-            self._file = self.path.open("a", encoding="utf-8", buffering=1)
-            self._run = RunLogger.from_environment()
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record numbers of a finished step (counted from 1); `last` gathers the newest."""
-        self.last.update(metrics)
-        if self._file is not None:
-            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-            self._run.log(step, metrics)
-
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after `step`: those steps are about to be done again."""
-        if self._file is None:
-            return
-        records = read_metrics(self.path)
-        self._file.truncate(0)
-        for record in records:
-            if record["step"] <= step:
-                self._file.write(json.dumps(record) + "\n")
-
-    def close(self) -> None:
-        """End the records; later calls of `log` are errors."""
-        if self._file is not None:
-            self._file.close()
-            self._run.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Records of a metrics file: dicts of `step` and the numbers of that step.
-
-    A last line that a killed writer left unfinished is no record.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
 @dataclass(frozen=True)
 class Context:
     """A rank's view of its stage.
 
     Attributes:
         job: what is to be done.
+        identity: `Job.identity` as it was when the work began.
         rank: number of this process, 0 to `world_size` - 1.
         world_size: processes that work together.
         device: where this rank computes.
         reporter: takes metrics; `reporter.log(step, {name: value})` is the same on every rank.
+        stop_signals: signals that this process got and that ask it to stop.
     """
 
     job: Job
+    identity: dict[str, Any]
     rank: int
     world_size: int
     device: torch.device

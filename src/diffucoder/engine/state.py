@@ -34,8 +34,7 @@ def save(context: Context, engine: Engine, step: int, extra: dict[str, Any]) -> 
             deepspeed.save(engine, partial)
             torch.save(extra, partial / f"extra-{context.rank}.pt")
             if context.rank == 0:
-                identity = context.job.identity()
-                saves.write_manifest(partial, step, context.world_size, identity)
+                saves.write_manifest(partial, step, context.world_size, context.identity)
             context.barrier()
     except (OSError, RuntimeError) as error:
         raise TrainingFailed(_save_failed(context, target, error)) from error

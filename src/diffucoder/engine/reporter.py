@@ -1,0 +1,75 @@
+"""Where the numbers of a stage go while it runs, and how its node gets them back."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffucoder.tracking import RunLogger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Reporter:
+    """Takes the numbers of a stage: a JSON line a step, and the MLflow run of the stage.
+
+    Only rank 0 writes; on other ranks `log` does nothing.
+    """
+
+    def __init__(self, work: Path, rank: int) -> None:
+        self.path = work / METRICS_FILE
+        self.last: dict[str, float] = {}
+        self._file = None
+        self._run = None
+        if rank == 0:
+            self._file = self.path.open("a", encoding="utf-8", buffering=1)
+            self._run = RunLogger(os.environ)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record numbers of a finished step (counted from 1); `last` gathers the newest."""
+        self.last.update(metrics)
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._run.log_metrics(step, metrics)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after `step`: those steps are about to be done again."""
+        if self._file is None:
+            return
+        records = read_metrics(self.path)
+        self._file.truncate(0)
+        for record in records:
+            if record["step"] <= step:
+                self._file.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        """End the records; nothing may be logged after it."""
+        if self._file is not None:
+            self._file.close()
+            self._run.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Records of a metrics file: dicts of `step` and the numbers of that step.
+
+    A last line that a killed writer left unfinished is no record.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def metrics_table(work: Path) -> "pd.DataFrame":
+    """What was logged in the folder `work` as a table: step (int), name (str), value (float)."""
+    import pandas as pd
+
+    rows = [
+        (record["step"], name, float(value))
+        for record in read_metrics(work / METRICS_FILE)
+        for name, value in record.items()
+        if name != "step"
+    ]
+    return pd.DataFrame(rows, columns=["step", "name", "value"])

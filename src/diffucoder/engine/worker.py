@@ -1,0 +1,80 @@
+"""Entry of every rank: `python -m diffucoder.engine.worker MODULE job.json`."""
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from diffucoder.engine.launch import EXIT_STOPPED, die_with_parent
+
+
+def main(module_name: str, job_file: str) -> int:
+    """Join the other ranks, do the job, say how it went; returns the exit code."""
+    die_with_parent()
+    alone = "RANK" not in os.environ
+    if alone:
+        # DeepSpeed asks for it even where the process group is open.
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    stop_signals: list[int] = []
+    if alone:
+        # A launcher's SIGTERM means that another rank is dead: no step will end any more.
+        signal.signal(signal.SIGTERM, lambda number, _frame: stop_signals.append(number))
+
+    import torch.distributed as dist
+
+    from diffucoder.engine.context import Context
+    from diffucoder.engine.job import Job
+    from diffucoder.engine.loop import Stopped
+    from diffucoder.engine.reporter import Reporter
+    from diffucoder.errors import DiffucoderError
+
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    try:
+        job = Job.load(Path(job_file))
+        device = _join(rank, world_size)
+        reporter = Reporter(job.work, rank)
+        context = Context(job, job.identity(), rank, world_size, device, reporter, stop_signals)
+        importlib.import_module(module_name).work(job, context)
+        reporter.close()
+    except Stopped as stopped:
+        reporter.close()
+        if rank == 0:
+            print(stopped, flush=True)
+        # Launchers take any other code for a failure, and report it at length.
+        return EXIT_STOPPED if alone else 0
+    except DiffucoderError as error:
+        print(f"rank {rank}: {type(error).__name__}: {error}", flush=True)
+        return 1
+    except BaseException:
+        lines = traceback.format_exc().splitlines()
+        print("\n".join(f"rank {rank}: {line}" for line in lines), flush=True)
+        return 1
+    dist.destroy_process_group()
+    return 0
+
+
+def _join(rank: int, world_size: int) -> "torch.device":
+    """Open the process group; returns this rank's device."""
+    import torch
+    import torch.distributed as dist
+
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    # One rank needs no port: it has nobody to meet.
+    store = dist.HashStore() if world_size == 1 else None
+    ours = {"store": store, "rank": rank, "world_size": world_size} if store else {}
+    dist.init_process_group("nccl" if cuda else "gloo", **ours)
+    return device
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # The ordinary exit may wait for ranks that are gone.
+        os._exit(code)
