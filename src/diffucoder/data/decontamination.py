@@ -1,0 +1,82 @@
+"""Text that quotes an evaluation problem must not be trained on."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from diffucoder.config.ingestion import DecontaminationParams
+from diffucoder.data.filters import Reason
+from diffucoder.data.shingles import shingle_hashes, word_hashes
+from diffucoder.data.tabular import read_rows
+
+# The columns in which published benchmarks keep what a model reads and should write.
+TEXT_COLUMNS = (
+    "prompt",
+    "canonical_solution",
+    "text",
+    "code",
+    "complete_prompt",
+    "instruct_prompt",
+)
+
+
+class Quotations:
+    """An index of the n-grams of evaluation texts.
+
+    A text with fewer words than an n-gram cannot be looked for; its problem is still found by
+    its other text.
+    """
+
+    def __init__(self, texts: Iterable[tuple[str, str]], params: DecontaminationParams) -> None:
+        """Index `texts`, pairs of a problem's name and one of its texts."""
+        self.params = params
+        self.names: list[str] = []
+        self._sizes: list[int] = []
+        grams, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+        for name, text in texts:
+            found = shingle_hashes(word_hashes(text), params.ngram_words)
+            if len(found):
+                grams.append(found)
+                owners.append(np.full(len(found), len(self.names)))
+                self.names.append(name)
+                self._sizes.append(len(found))
+        all_grams, all_owners = np.concatenate(grams), np.concatenate(owners)
+        order = np.argsort(all_grams, kind="stable")
+        self._grams, self._owners = all_grams[order], all_owners[order]
+
+    def reason_to_reject(self, words: np.ndarray) -> Reason | None:
+        """Whether text with these word hashes holds enough n-grams of one evaluation text.
+
+        Returns:
+            `contaminated` with the problem's name and the share of its n-grams, or None.
+        """
+        found = shingle_hashes(words, self.params.ngram_words)
+        first = np.searchsorted(self._grams, found, side="left")
+        last = np.searchsorted(self._grams, found, side="right")
+        hits = Counter(
+            int(owner)
+            for begin, end in zip(first[last > first], last[last > first], strict=True)
+            for owner in self._owners[begin:end]
+        )
+        shares = [(count / self._sizes[owner], -owner) for owner, count in hits.items()]
+        share, owner = max(shares, default=(0.0, 0))
+        if share < self.params.overlap:
+            return None
+        return Reason("contaminated", f"{share:.0%} of the n-grams of {self.names[-owner]}")
+
+
+def benchmark_texts(params: DecontaminationParams) -> Iterator[tuple[str, str]]:
+    """Yield (task, text) of every benchmark file that is present.
+
+    Raises:
+        BadData: naming the file, if one is there but cannot be read.
+    """
+    folder = Path(params.benchmarks)
+    files = {file for pattern in params.benchmark_files for file in folder.glob(pattern)}
+    for file in sorted(files):
+        for row in read_rows(file):
+            for column in TEXT_COLUMNS:
+                if isinstance(row.get(column), str):
+                    yield f"{file.name}:{row.get('task_id', '?')}", row[column]

@@ -1,0 +1,53 @@
+"""Exact and near duplicates. Memory holds digests and signatures, never text."""
+
+import numpy as np
+from datasketch import MinHash, MinHashLSH
+
+from diffucoder.config.ingestion import DedupParams
+from diffucoder.data.documents import Document
+from diffucoder.data.filters import Reason
+from diffucoder.data.shingles import shingle_hashes
+
+
+class Deduplicator:
+    """Remembers documents and recognises those it has seen."""
+
+    def __init__(self, params: DedupParams) -> None:
+        self.params = params
+        self._digests: dict[bytes, str] = {}
+        self._signatures: dict[str, MinHash] = {}
+        self._index = MinHashLSH(threshold=params.threshold, num_perm=params.permutations)
+        # Copies of it share one table of permutations.
+        self._empty = MinHash(num_perm=params.permutations, hashfunc=int)
+
+    def reason_to_reject(self, document: Document, words: np.ndarray) -> Reason | None:
+        """Whether the document repeats one that was kept; if not, it is kept.
+
+        Args:
+            document: the document.
+            words: its word hashes, uint64 `[words]`.
+
+        Returns:
+            `exact_duplicate` or `near_duplicate` with the other's path, or None.
+        """
+        digest = bytes.fromhex(document.sha256)[:16]
+        if digest in self._digests:
+            return Reason("exact_duplicate", f"of {self._digests[digest]}")
+        signature = self._signature(words)
+        for other in sorted(self._index.query(signature)):
+            similarity = signature.jaccard(self._signatures[other])
+            if similarity >= self.params.threshold:
+                return Reason("near_duplicate", f"of {other}, similarity {similarity:.2f}")
+        name = f"{document.source}/{document.path}"
+        self._digests[digest] = name
+        self._signatures[name] = signature
+        self._index.insert(name, signature)
+        return None
+
+    def _signature(self, words: np.ndarray) -> MinHash:
+        size = min(self.params.shingle_words, max(len(words), 1))
+        # The signature scheme takes 32-bit hashes.
+        shingles = np.unique(shingle_hashes(words, size) >> np.uint64(32))
+        signature = self._empty.copy()
+        signature.update_batch(shingles.tolist())
+        return signature

@@ -1,0 +1,68 @@
+"""Source documents and what is recorded about each."""
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Document:
+    """One source file.
+
+    Attributes:
+        path: where it came from, unique within its source.
+        source: name of the source in the parameters.
+        licence: as the source declares it.
+        bytes: size of the encoded text.
+        sha256: hex digest of the encoded text.
+        text: the decoded text; empty where `unreadable` is set.
+        unreadable: why the bytes are no text, or "".
+        curated: whether its source belongs to mid-training rather than to pretraining.
+    """
+
+    path: str
+    source: str
+    licence: str
+    bytes: int
+    sha256: str
+    text: str
+    unreadable: str
+    curated: bool
+
+
+def from_bytes(data: bytes, path: str, source: str, licence: str, curated: bool) -> Document:
+    """Decode a file as UTF-8 (a byte-order mark is dropped); other bytes make it unreadable."""
+    try:
+        text, unreadable = data.decode("utf-8-sig"), ""
+    except UnicodeDecodeError as error:
+        text, unreadable = "", f"not_utf8: byte 0x{data[error.start]:02x} at {error.start}"
+    return Document(
+        path=path,
+        source=source,
+        licence=licence,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        text=text,
+        unreadable=unreadable,
+        curated=curated,
+    )
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A document that a step left out.
+
+    Attributes:
+        index: its row in the table of documents.
+        path, source, bytes: as in the document.
+        step: the step that rejected it.
+        reason: one of the step's reasons, the same word for all documents it applies to.
+        detail: what exactly was found.
+    """
+
+    index: int
+    path: str
+    source: str
+    bytes: int
+    step: str
+    reason: str
+    detail: str

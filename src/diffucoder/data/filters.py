@@ -1,0 +1,76 @@
+"""Reasons to leave a document out, found in it alone."""
+
+import ast
+import re
+import warnings
+from typing import NamedTuple
+
+from diffucoder.config.ingestion import FilterParams
+from diffucoder.data.documents import Document
+
+LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict)
+
+
+class Reason(NamedTuple):
+    """A reason and what exactly was found."""
+
+    name: str
+    detail: str
+
+
+def reason_to_reject(document: Document, params: FilterParams) -> Reason | None:
+    """The first filter that the document fails, cheap filters first; None if it passes all.
+
+    Reasons: `not_utf8`, `too_small`, `too_large`, `generated`, `long_lines`, `minified`,
+    `does_not_parse`, `mostly_data`.
+    """
+    if document.unreadable:
+        name, _, detail = document.unreadable.partition(": ")
+        return Reason(name, detail)
+    if document.bytes < params.min_bytes:
+        return Reason("too_small", f"{document.bytes} bytes")
+    if document.bytes > params.max_bytes:
+        return Reason("too_large", f"{document.bytes} bytes")
+    lines = document.text.splitlines()
+    return _generated(lines, params) or _long_lines(lines, params) or _syntax(document.text, params)
+
+
+def _generated(lines: list[str], params: FilterParams) -> Reason | None:
+    header = "\n".join(lines[: params.header_lines])
+    for marker in params.generated_markers:
+        if found := re.search(marker, header, re.IGNORECASE):
+            return Reason("generated", f"header says {found.group()!r}")
+    return None
+
+
+def _long_lines(lines: list[str], params: FilterParams) -> Reason | None:
+    mean = sum(map(len, lines)) / max(len(lines), 1)
+    if mean > params.max_mean_line_chars:
+        return Reason("minified", f"{mean:.0f} characters a line")
+    if (longest := max(map(len, lines), default=0)) > params.max_line_chars:
+        return Reason("long_lines", f"a line of {longest} characters")
+    return None
+
+
+def _syntax(text: str, params: FilterParams) -> Reason | None:
+    try:
+        with warnings.catch_warnings():
+            # An invalid escape in someone's string is no concern of the user here.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return Reason("does_not_parse", str(error))
+    share = data_share(tree, len(text.splitlines()))
+    if share > params.max_data_share:
+        return Reason("mostly_data", f"{share:.0%} of the lines are literals")
+    return None
+
+
+def data_share(tree: ast.Module, lines: int) -> float:
+    """Share of a module's lines taken by literals that are assigned at module level."""
+    literals = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, LITERALS)
+    ]
+    return sum(value.end_lineno - value.lineno + 1 for value in literals) / max(lines, 1)

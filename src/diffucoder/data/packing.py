@@ -1,0 +1,187 @@
+"""Packing of documents into rows of one length, and the reader of packed rows.
+
+Legend: n rows, L positions.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from diffucoder.data.shards import Shards
+from diffucoder.errors import BadData
+
+# Document id of the positions after the last document.
+FILLER = -1
+
+
+class PackedRow(TypedDict):
+    """One row.
+
+    `input_ids` `[length]`: tokens. `document_ids` `[length]`: number of the document that each
+    token belongs to, counted from 0 over the whole corpus; -1 on filler.
+    """
+
+    input_ids: list[int]
+    document_ids: list[int]
+
+
+def pack(documents: Iterable[list[int]], length: int, end_token_id: int) -> Iterator[PackedRow]:
+    """Lay documents end to end and cut them into rows.
+
+    Each document is followed by one end token that belongs to it. A document that does not fit
+    goes on in the next row under the same document id. The last row is filled with end tokens
+    whose document id is -1, so that the tokens with an id of 0 or more, in order, are exactly
+    the documents with their end tokens.
+
+    Args:
+        documents: token lists; read once, one at a time.
+        length: tokens in a row.
+        end_token_id: the token that ends a document.
+
+    Raises:
+        ValueError: if `length` is less than 1.
+    """
+    if length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+    tokens: list[int] = []
+    ids: list[int] = []
+    for number, document in enumerate(documents):
+        tokens += [*document, end_token_id]
+        ids += [number] * (len(document) + 1)
+        whole = len(tokens) - len(tokens) % length
+        for begin in range(0, whole, length):
+            end = begin + length
+            yield {"input_ids": tokens[begin:end], "document_ids": ids[begin:end]}
+        tokens, ids = tokens[whole:], ids[whole:]
+    if tokens:
+        missing = length - len(tokens)
+        yield {
+            "input_ids": tokens + [end_token_id] * missing,
+            "document_ids": ids + [FILLER] * missing,
+        }
+
+
+class ShardReader:
+    """Random and shuffled access to packed rows, with a bounded number of rows in memory.
+
+    Shuffling permutes the row groups of the corpus, cuts them into windows of `window` groups,
+    and permutes the rows within each window. Each epoch has another order, which depends on
+    the seed and the epoch alone, so that reading can start at any position.
+
+    Attributes:
+        length: tokens in a row.
+    """
+
+    def __init__(self, path: Path | str, window: int = 64) -> None:
+        """Open a directory of packed rows.
+
+        Args:
+            path: the directory.
+            window: row groups that are held in memory, and shuffled together.
+
+        Raises:
+            BadData: if the directory is damaged or holds something else.
+        """
+        self._shards = Shards(path)
+        self._window = window
+        self._sizes = np.array([rows for _, _, rows in self._shards.row_groups], dtype=np.int64)
+        self._first = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._groups: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        # Neighbouring positions need one order of groups, or two where an epoch ends.
+        self._epoch = lru_cache(maxsize=2)(self._new_epoch)
+        self._rows_of_window = lru_cache(maxsize=4)(_new_row_order)
+        if "length" not in self._shards.metadata:
+            raise BadData(f"{path}: its manifest gives no row length, so it holds no packed rows")
+        self.length: int = self._shards.metadata["length"]
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def read_rows(self, indices: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows by their number in the corpus.
+
+        Returns:
+            input_ids `[n, L]` and document_ids `[n, L]`, int64, in the order of `indices`.
+
+        Raises:
+            BadData: naming the file, if a part is corrupt.
+            IndexError: if a number is not in the corpus.
+        """
+        rows = np.fromiter(indices, dtype=np.int64)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} asked for, there are {len(self)}")
+        groups = np.searchsorted(self._first, rows, side="right") - 1
+        input_ids = np.empty((len(rows), self.length), dtype=np.int64)
+        document_ids = np.empty_like(input_ids)
+        for group in np.unique(groups):
+            wanted = groups == group
+            group_tokens, group_ids = self._group(int(group))
+            input_ids[wanted] = group_tokens[rows[wanted] - self._first[group]]
+            document_ids[wanted] = group_ids[rows[wanted] - self._first[group]]
+        return input_ids, document_ids
+
+    def shuffled(self, positions: Iterable[int], seed: int) -> np.ndarray:
+        """The row at each position of an endless shuffled reading, int64 `[n]`.
+
+        Positions `e * len(reader)` to `(e + 1) * len(reader) - 1` are epoch e and hold every
+        row once.
+        """
+        return np.array(
+            [self._row_at(*divmod(position, len(self)), seed) for position in positions],
+            dtype=np.int64,
+        )
+
+    def rows(
+        self, start: int = 0, seed: int | None = None, batch: int = 64
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (input_ids `[L]`, document_ids `[L]`) from a position to the end of its epoch.
+
+        Args:
+            start: first position; with a seed it may lie in any epoch.
+            seed: of the shuffled order; None reads in the order of the corpus.
+            batch: rows read at a time.
+        """
+        end = len(self) if seed is None else (start // len(self) + 1) * len(self)
+        for begin in range(start, end, batch):
+            positions = range(begin, min(begin + batch, end))
+            wanted = positions if seed is None else self.shuffled(positions, seed)
+            yield from zip(*self.read_rows(wanted), strict=True)
+
+    def _group(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        if group not in self._groups:
+            table = self._shards.read_group(group)
+            tokens, ids = (
+                table[name].combine_chunks().flatten().to_numpy().reshape(-1, self.length)
+                for name in ("input_ids", "document_ids")
+            )
+            self._groups[group] = tokens, ids
+            if len(self._groups) > self._window:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(group)
+        return self._groups[group]
+
+    def _row_at(self, epoch: int, offset: int, seed: int) -> int:
+        order, window_ends = self._epoch(seed, epoch)
+        window = int(np.searchsorted(window_ends, offset, side="right"))
+        groups = order[window * self._window : (window + 1) * self._window]
+        sizes = self._sizes[groups]
+        rows = int(sizes.sum())
+        place = self._rows_of_window(seed, epoch, window, rows)[offset - window_ends[window] + rows]
+        ends = np.cumsum(sizes)
+        which = int(np.searchsorted(ends, place, side="right"))
+        return int(self._first[groups[which]] + place - ends[which] + sizes[which])
+
+    def _new_epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of the row groups, and the position at which each window of them ends."""
+        order = np.random.default_rng([seed, epoch]).permutation(len(self._sizes))
+        ends = np.cumsum(self._sizes[order])
+        last_groups = np.arange(self._window, len(order) + self._window, self._window) - 1
+        return order, ends[np.minimum(last_groups, len(order) - 1)]
+
+
+def _new_row_order(seed: int, epoch: int, window: int, rows: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch, window]).permutation(rows)

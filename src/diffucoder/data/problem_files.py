@@ -1,0 +1,186 @@
+"""Problems from Parquet and JSONL files, in the project's schema or that of known sets."""
+
+import ast
+import builtins
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from diffucoder.config.problems import HardSplitParams, ProblemFileParams
+from diffucoder.data.families import Problem
+from diffucoder.data.tabular import Row, read_rows
+from diffucoder.errors import BadData
+
+
+def read_problems(params: ProblemFileParams) -> list[Problem]:
+    """Read one file; its columns tell which set it is like.
+
+    | columns | like |
+    |---|---|
+    | problem_id, prompt, entry_point, reference, tests or check | the project's own tables |
+    | id, question, test_cases, inferences | AceCode |
+    | task_id, text, code, test_list | MBPP |
+    | task_id, prompt, entry_point, canonical_solution, test | HumanEval |
+
+    Raises:
+        BadData: if the file is unreadable, a row has other columns, an id comes twice, or the
+            hard split is asked of problems without pass rates.
+    """
+    problems = [_problem(row, params, number) for number, row in enumerate(read_rows(params.path))]
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.problem_id in seen:
+            raise BadData(
+                f"{params.path}: the id {problem.problem_id!r} comes twice; make ids unique"
+            )
+        seen.add(problem.problem_id)
+    return hard_split(problems, params.hard) if params.hard else problems
+
+
+def hard_split(problems: list[Problem], params: HardSplitParams) -> list[Problem]:
+    """Keep problems that reference models mostly fail, but not evenly.
+
+    As in the released coupled-GRPO recipe: the mean pass rate is at or under one percentile of
+    all means, its standard deviation at or over one of all deviations.
+
+    Raises:
+        BadData: if a problem has fewer than two pass rates.
+    """
+    if few := [problem.problem_id for problem in problems if len(problem.pass_rates) < 2]:
+        raise BadData(
+            f"the hard split needs two pass rates or more for each problem; {len(few)} have "
+            f"fewer, the first is {few[0]!r}: add `pass_rates`, or set `hard: null`"
+        )
+    if not problems:
+        return []
+    means = np.array([np.mean(problem.pass_rates) for problem in problems])
+    deviations = np.array([np.std(problem.pass_rates) for problem in problems])
+    hard = (means <= np.percentile(means, params.mean_percentile)) & (
+        deviations >= np.percentile(deviations, params.std_percentile)
+    )
+    return [problem for problem, keep in zip(problems, hard, strict=True) if keep]
+
+
+def require_disjoint(problems: Iterable[Problem]) -> None:
+    """Check that no composition is in two splits, and no id comes twice.
+
+    Raises:
+        BadData: naming the composition or the id.
+    """
+    splits: dict[str, str] = {}
+    ids: set[str] = set()
+    for problem in problems:
+        if problem.problem_id in ids:
+            raise BadData(f"problem {problem.problem_id!r} comes from two files; keep one")
+        ids.add(problem.problem_id)
+        other = splits.setdefault(problem.composition, problem.split)
+        if other != problem.split:
+            raise BadData(
+                f"composition {problem.composition!r} is in the splits {other!r} and "
+                f"{problem.split!r}; what is trained on must not be measured on"
+            )
+
+
+def _problem(row: Row, params: ProblemFileParams, number: int) -> Problem:
+    for needed, convert in FORMATS.items():
+        if needed <= row.keys():
+            try:
+                problem = convert(row, params)
+            except (KeyError, TypeError, ValueError, SyntaxError) as error:
+                raise BadData(f"{params.path}: row {number} cannot be used ({error!r})") from error
+            if bool(problem.tests) == bool(problem.check):
+                raise BadData(
+                    f"{params.path}: row {number} needs either `tests` or `check`, not "
+                    f"{'both' if problem.check else 'neither'}"
+                )
+            return problem
+    raise BadData(
+        f"{params.path}: row {number} has the columns {sorted(row)}; expected those of one of "
+        f"{[sorted(columns) for columns in FORMATS]}"
+    )
+
+
+def _own(row: Row, params: ProblemFileParams) -> Problem:
+    return Problem(
+        problem_id=str(row["problem_id"]),
+        source=str(row.get("source") or params.path),
+        split=params.split,
+        composition=str(row.get("composition") or row["problem_id"]),
+        prompt=row["prompt"],
+        entry_point=row["entry_point"],
+        reference=row["reference"],
+        tests=list(row["tests"] if row.get("tests") is not None else []),
+        check=row.get("check") or "",
+        pass_rates=_rates(row.get("pass_rates")),
+    )
+
+
+def _acecode(row: Row, params: ProblemFileParams) -> Problem:
+    tests = list(row["test_cases"])
+    return Problem(
+        problem_id=str(row["id"]),
+        source=params.path,
+        split=params.split,
+        composition=str(row["id"]),
+        prompt=row["question"],
+        entry_point=called_function(tests[0]),
+        reference="",
+        tests=tests,
+        pass_rates=_rates([inference["pass_rate"] for inference in row["inferences"]]),
+    )
+
+
+def _mbpp(row: Row, params: ProblemFileParams) -> Problem:
+    tests = list(row["test_list"])
+    setup = row.get("test_setup_code") or ""
+    return Problem(
+        problem_id=f"MBPP/{row['task_id']}",
+        source=params.path,
+        split=params.split,
+        composition=f"MBPP/{row['task_id']}",
+        # The task alone does not say what the function is called.
+        prompt=f"{row['text']}\nIt must pass:\n{tests[0]}",
+        entry_point=called_function(tests[0]),
+        reference="\n".join(filter(None, [setup, row["code"]])),
+        tests=tests,
+    )
+
+
+def _humaneval(row: Row, params: ProblemFileParams) -> Problem:
+    return Problem(
+        problem_id=row["task_id"],
+        source=params.path,
+        split=params.split,
+        composition=row["task_id"],
+        prompt=row["prompt"],
+        entry_point=row["entry_point"],
+        reference=row["prompt"] + row["canonical_solution"],
+        tests=[],
+        check=row["test"],
+    )
+
+
+FORMATS: dict[frozenset[str], Callable[[Row, ProblemFileParams], Problem]] = {
+    frozenset({"problem_id", "prompt", "entry_point", "reference"}): _own,
+    frozenset({"id", "question", "test_cases", "inferences"}): _acecode,
+    frozenset({"task_id", "text", "code", "test_list"}): _mbpp,
+    frozenset({"task_id", "prompt", "entry_point", "canonical_solution", "test"}): _humaneval,
+}
+
+
+def called_function(test: str) -> str:
+    """The function that an assert statement is about: the first called one that is no builtin.
+
+    Raises:
+        ValueError: if the statement calls none.
+    """
+    calls = [node for node in ast.walk(ast.parse(test.strip())) if isinstance(node, ast.Call)]
+    names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
+    own = [name for name in names if not hasattr(builtins, name)]
+    if not own:
+        raise ValueError(f"the test {test!r} calls no function")
+    return own[0]
+
+
+def _rates(values: Iterable[float] | None) -> list[float]:
+    return [float(value) for value in values] if values is not None else []

@@ -1,0 +1,159 @@
+"""Schemas of ingestion's tables: Arrow for what is streamed, pandera for what is checked."""
+
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow as arrow
+from pandera.typing import Series
+
+DOCUMENTS = arrow.schema(
+    {
+        "path": arrow.string(),
+        "source": arrow.string(),
+        "licence": arrow.string(),
+        "bytes": arrow.int64(),
+        "sha256": arrow.string(),
+        "text": arrow.large_string(),
+        "unreadable": arrow.string(),
+        "curated": arrow.bool_(),
+    }
+)
+
+REJECTED_DOCUMENTS = arrow.schema(
+    {
+        "index": arrow.int64(),
+        "path": arrow.string(),
+        "source": arrow.string(),
+        "bytes": arrow.int64(),
+        "step": arrow.string(),
+        "reason": arrow.string(),
+        "detail": arrow.string(),
+    }
+)
+
+
+def packed_rows(length: int) -> arrow.Schema:
+    """Rows of `length` tokens."""
+    return arrow.schema(
+        {
+            "input_ids": arrow.list_(arrow.int32(), length),
+            "document_ids": arrow.list_(arrow.int64(), length),
+        }
+    )
+
+
+class _Table(pa.DataFrameModel):
+    """No columns but those named."""
+
+    class Config:
+        strict = True
+
+
+class Documents(_Table):
+    """Source documents; `clean_documents` has the same columns."""
+
+    path: Series[str]
+    source: Series[str]
+    licence: Series[str]
+    bytes: Series[int] = pa.Field(ge=0)
+    sha256: Series[str] = pa.Field(str_length={"min_value": 64, "max_value": 64})
+    text: Series[str]
+    unreadable: Series[str]
+    curated: Series[bool]
+
+
+class RejectedDocuments(_Table):
+    """Documents that were left out, one row each; `index` is the row in `documents`."""
+
+    index: Series[int] = pa.Field(ge=0)
+    path: Series[str]
+    source: Series[str]
+    bytes: Series[int] = pa.Field(ge=0)
+    step: Series[str] = pa.Field(isin=["read", "filter", "decontaminate", "deduplicate"])
+    reason: Series[str] = pa.Field(str_length={"min_value": 1})
+    detail: Series[str]
+
+
+class PackedRows(_Table):
+    """Rows of tokens, and the document that each token belongs to (-1: filler)."""
+
+    input_ids: Series[object]
+    document_ids: Series[object]
+
+    @pa.dataframe_check
+    @classmethod
+    def same_lengths(cls, frame: pd.DataFrame) -> bool:
+        return bool((frame["input_ids"].map(len) == frame["document_ids"].map(len)).all())
+
+
+def _is_filled(values: Any) -> bool:
+    return len(values) > 0
+
+
+class Problems(_Table):
+    """Tasks with a reference and either `tests` or `check`."""
+
+    problem_id: Series[str] = pa.Field(unique=True)
+    source: Series[str]
+    split: Series[str] = pa.Field(isin=["sft", "rl", "validation", "heldout", "eval"])
+    composition: Series[str]
+    prompt: Series[str] = pa.Field(str_length={"min_value": 1})
+    entry_point: Series[str]
+    reference: Series[str]
+    tests: Series[object]
+    check: Series[str]
+    pass_rates: Series[object]
+
+    @pa.dataframe_check
+    @classmethod
+    def either_tests_or_check(cls, frame: pd.DataFrame) -> bool:
+        return bool((frame["tests"].map(_is_filled) ^ (frame["check"] != "")).all())
+
+    @pa.dataframe_check
+    @classmethod
+    def no_composition_in_two_splits(cls, frame: pd.DataFrame) -> bool:
+        return bool((frame.groupby("composition")["split"].nunique() == 1).all())
+
+
+class RejectedProblems(_Table):
+    """Problems that were left out, and why."""
+
+    problem_id: Series[str]
+    source: Series[str]
+    split: Series[str]
+    reason: Series[str] = pa.Field(str_length={"min_value": 1})
+    detail: Series[str]
+
+
+class InstructionPairs(_Table):
+    """Prompts with the answers to learn."""
+
+    pair_id: Series[str] = pa.Field(unique=True)
+    problem_id: Series[str]
+    composition: Series[str]
+    prompt: Series[str]
+    response: Series[str]
+    flawed: Series[bool]
+
+
+class RejectedPairs(_Table):
+    """Pairs that were left out, and why."""
+
+    pair_id: Series[str]
+    step: Series[str] = pa.Field(isin=["decontaminate", "tokenize"])
+    reason: Series[str] = pa.Field(str_length={"min_value": 1})
+
+
+class TokenizedPairs(_Table):
+    """Prompts and answers as tokens; the answer ends with the token that ends its turn."""
+
+    pair_id: Series[str] = pa.Field(unique=True)
+    prompt_ids: Series[object]
+    response_ids: Series[object]
+
+    @pa.dataframe_check
+    @classmethod
+    def nothing_empty(cls, frame: pd.DataFrame) -> bool:
+        filled = frame["prompt_ids"].map(_is_filled) & frame["response_ids"].map(_is_filled)
+        return bool(filled.all())

@@ -1,0 +1,89 @@
+"""Rows of Parquet files, JSONL files and Hugging Face datasets, as streams of mappings."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diffucoder.errors import BadData
+
+Row = dict[str, Any]
+BATCH_ROWS = 256
+PARQUET = (".parquet",)
+JSONL = (".jsonl", ".jsonl.gz")
+
+
+def table_files(path: str | Path, endings: tuple[str, ...] = PARQUET + JSONL) -> list[Path]:
+    """The files at `path`: itself, or those in the folder with one of `endings`, by name.
+
+    Raises:
+        BadData: if there is none.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise BadData(f"{place}: there is no such file or folder; correct the path")
+    files = [place] if place.is_file() else sorted(place.iterdir())
+    files = [file for file in files if file.name.endswith(endings)]
+    if not files:
+        raise BadData(f"{place}: expected files that end in {' or '.join(endings)}, found none")
+    return files
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """Yield the rows of one Parquet, JSONL or gzipped JSONL file.
+
+    Raises:
+        BadData: naming the file, if it is not what its name says.
+    """
+    file = Path(path)
+    if file.name.endswith(PARQUET):
+        yield from _parquet_rows(file)
+    elif file.name.endswith(JSONL):
+        yield from _jsonl_rows(file)
+    else:
+        raise BadData(f"{file}: expected a name that ends in {' or '.join(PARQUET + JSONL)}")
+
+
+def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
+    """Yield the rows of a Hugging Face dataset as they arrive.
+
+    Raises:
+        BadData: if the hub does not give the dataset.
+    """
+    from datasets import load_dataset
+
+    try:
+        yield from load_dataset(name, config, split=split, streaming=True)
+    except (OSError, ValueError) as error:
+        raise BadData(
+            f"hub dataset {name} (config {config}, split {split}): cannot be read ({error}); "
+            "check the name and the network, or download it and use a `parquet` source"
+        ) from error
+
+
+def _parquet_rows(file: Path) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            for batch in parquet.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise BadData(f"{file}: not a whole Parquet file ({error}); replace it") from error
+
+
+def _jsonl_rows(file: Path) -> Iterator[Row]:
+    opener = gzip.open if file.name.endswith(".gz") else open
+    number = 0
+    try:
+        with opener(file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                number += 1
+                if line.strip():
+                    yield json.loads(line)
+    except (OSError, EOFError, ValueError) as error:
+        raise BadData(
+            f"{file}: at or after line {number}, not JSON in UTF-8 ({error}); mend or remove it"
+        ) from error

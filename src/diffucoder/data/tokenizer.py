@@ -1,0 +1,164 @@
+"""The tokenizer: byte-level BPE with the special tokens of a masked diffusion chat model."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from diffucoder.errors import BadData
+
+MASK = "<|mask|>"
+END_OF_TEXT = "<|endoftext|>"
+TURN_START = "<|im_start|>"
+TURN_END = "<|im_end|>"
+PAD = "<|dlm_pad|>"
+SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END, MASK, PAD)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    f"{TURN_START}{{{{ message['role'] }}}}\n{{{{ message['content'] }}}}{TURN_END}\n"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{TURN_START}assistant\n{{% endif %}}"
+)
+
+# What may be merged: a word with the space before it, one digit, punctuation with the space
+# before it, line ends, and runs of spaces but for the last, which belongs to what follows: so
+# a line's indentation is one piece.
+PIECES = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s"
+
+BATCH_CHARS = 2**20
+
+
+class SpecialIds(NamedTuple):
+    """Ids of the special tokens that the stages need."""
+
+    mask: int
+    end_of_text: int
+    turn_start: int
+    turn_end: int
+    pad: int
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
+    """Look the special tokens up.
+
+    Raises:
+        BadData: if the tokenizer lacks one, naming it.
+    """
+    vocabulary = tokenizer.get_vocab()
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    if missing:
+        raise BadData(
+            f"tokenizer {tokenizer.name_or_path or 'without a name'}: it lacks {missing}; load "
+            "it through `ingestion.tokenizer.load`, which adds what is missing"
+        )
+    return SpecialIds(
+        mask=vocabulary[MASK],
+        end_of_text=vocabulary[END_OF_TEXT],
+        turn_start=vocabulary[TURN_START],
+        turn_end=vocabulary[TURN_END],
+        pad=vocabulary[PAD],
+    )
+
+
+def train(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Learn a byte-level BPE vocabulary.
+
+    Any text survives encoding and decoding unchanged; digits are single tokens.
+
+    Args:
+        texts: what to learn merges from; read once.
+        vocabulary: size, special tokens and the 256 bytes included. It comes out smaller if
+            the texts have too few pairs to merge.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return complete(
+        PreTrainedTokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False)
+    )
+
+
+def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Give a tokenizer the special tokens, their roles and a chat template where it lacks them."""
+    tokenizer.add_special_tokens(
+        {
+            "eos_token": END_OF_TEXT,
+            "pad_token": PAD,
+            "mask_token": MASK,
+            "extra_special_tokens": [TURN_START, TURN_END],
+        },
+        replace_extra_special_tokens=False,
+    )
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def open_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer as it is from a directory or the hub.
+
+    Raises:
+        BadData: if there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise BadData(
+            f"tokenizer {path}: cannot be loaded ({error}); give a directory or hub name with "
+            "a tokenizer.json or a vocabulary that transformers can read"
+        ) from error
+
+
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> Iterator[list[int]]:
+    """Encode texts batch by batch; what looks like a special token in them is plain text."""
+    for batch in _batches(texts):
+        yield from tokenizer(
+            batch,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            verbose=False,
+        )["input_ids"]
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Encode one user turn up to where the assistant's answer begins.
+
+    Raises:
+        BadData: if the prompt holds the text of a special token, which would end the turn.
+    """
+    if found := [token for token in tokenizer.all_special_tokens if token in prompt]:
+        raise BadData(
+            f"the prompt {prompt[:60]!r}... holds the special tokens {found}; remove them"
+        )
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch, chars = [], 0
+    for text in texts:
+        batch.append(text)
+        chars += len(text)
+        if chars >= BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch

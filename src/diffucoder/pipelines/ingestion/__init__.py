@@ -1,0 +1,1 @@
+"""Code, problems and instruction pairs become token rows."""
