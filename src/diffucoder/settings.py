@@ -12,11 +12,23 @@ ROOT = Path(__file__).resolve().parents[2]
 for _switch in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
     os.environ.setdefault(_switch, "true")
 
-from diffucoder.hooks import HOOKS as _HOOKS  # noqa: E402  # imports mlflow: after the switches
+# These import mlflow, which reads its switch then.
+from diffucoder.config.root import Parameters  # noqa: E402
 from diffucoder.hooks.catalog import FreshCatalog  # noqa: E402
+from diffucoder.hooks.inputs import InputsHook  # noqa: E402
+from diffucoder.hooks.parameters import ParametersHook  # noqa: E402
+from diffucoder.hooks.provenance import ProvenanceHook  # noqa: E402
 from diffucoder.hooks.session import Session  # noqa: E402
+from diffucoder.hooks.usage import UsageHook  # noqa: E402
+from diffucoder.tracking.hook import TrackingHook  # noqa: E402
 
-HOOKS = _HOOKS
+HOOKS = (
+    ParametersHook(Parameters),
+    InputsHook(),
+    ProvenanceHook(Parameters),
+    UsageHook(),
+    TrackingHook(),
+)
 # The tracking hook among HOOKS takes the place of the plugin's own; only the second
 # spelling has an effect today, the first is the distribution's name.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")

@@ -6,6 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 
 
+def local_path(dataset: object) -> Path | None:
+    """Where a catalog entry keeps its data on this machine; None if it is kept in memory or
+    on another machine."""
+    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
+    if path is None or getattr(dataset, "_protocol", "file") != "file":
+        return None
+    return Path(path)
+
+
 def signature(path: Path) -> str:
     """Names, sizes and times of change of all files at `path`: cheap, and it changes
     whenever somebody wrote there."""

@@ -1,0 +1,73 @@
+"""Strict parameters: every mistake is reported with its key's path."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from diffucoder.errors import BadParameters
+
+Model = TypeVar("Model", bound=BaseModel)
+# A value longer than this hides the message that it is part of.
+LONGEST_VALUE = 60
+
+
+def validated(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
+    """Return `tree` as a `model`.
+
+    Args:
+        model: pydantic model of the whole tree.
+        tree: nested values as they were read.
+        source: where they came from, for the message.
+
+    Raises:
+        BadParameters: names each wrong key by its path, what it holds and what was expected.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_describe(model, details) for details in error.errors(include_url=False)]
+        raise BadParameters(
+            f"{len(lines)} wrong in {source}:\n" + "\n".join(f"  {line}" for line in lines)
+        ) from None
+
+
+def _describe(model: type[BaseModel], details: Mapping[str, Any]) -> str:
+    """One line on one mistake."""
+    location: tuple[str | int, ...] = details["loc"]
+    path = ".".join(str(part) for part in location) or "(the whole tree)"
+    if details["type"] == "missing":
+        return f"{path}: missing; expected a value here"
+    if details["type"] == "extra_forbidden":
+        known = sorted(_fields_at(model, location[:-1]))
+        close = get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"{path}: unknown key; {hint}"
+    message = details["msg"].removeprefix("Value error, ")
+    got = repr(details["input"])
+    if len(got) > LONGEST_VALUE:
+        got = f"{got[:LONGEST_VALUE]}…"
+    return f"{path}: got {got}; {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> set[str]:
+    """Names that the model at `location` knows."""
+    models = {model}
+    for part in location:
+        # A part that is no field is a list's index, a mapping's key or a union's tag.
+        deeper = {
+            found
+            for candidate in models
+            if part in candidate.model_fields
+            for found in _models_in(candidate.model_fields[str(part)].annotation)
+        }
+        models = deeper or models
+    return {name for found in models for name in found.model_fields}
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

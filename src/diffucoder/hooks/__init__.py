@@ -1,0 +1,1 @@
+"""What happens around a run: checks before it, records beside it, a summary after it."""

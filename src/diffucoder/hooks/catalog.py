@@ -1,0 +1,23 @@
+"""A catalog in which what is out of date does not exist."""
+
+from typing import Any
+
+from kedro.framework.context import CatalogCommandsMixin
+from kedro.io import DataCatalog
+
+
+class FreshCatalog(CatalogCommandsMixin, DataCatalog):
+    """Kedro's catalog, but `exists` denies what a changed parameter, input or line of code
+    has outdated, so that `--only-missing-outputs` makes it again.
+
+    Attributes:
+        stale: names of outdated entries; the provenance hook fills it before a run.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stale: frozenset[str] = frozenset()
+
+    def exists(self, ds_name: str) -> bool:
+        """Whether the entry was saved and is up to date."""
+        return ds_name not in self.stale and super().exists(ds_name)

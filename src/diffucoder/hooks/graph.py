@@ -1,0 +1,43 @@
+"""Who makes what, over all registered pipelines."""
+
+from collections.abc import Iterator
+
+from kedro.framework.project import pipelines
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+
+def stages() -> dict[str, Pipeline]:
+    """The pipelines that are stages, by name."""
+    return {name: pipelines[name] for name in pipelines if name != "__default__"}
+
+
+def stage_of_node(name: str) -> str:
+    """The stage that holds the node called `name`."""
+    return next(
+        stage for stage, pipeline in stages().items() if name in {n.name for n in pipeline.nodes}
+    )
+
+
+def makers() -> dict[str, Node]:
+    """For each data set that some stage makes, the node that does."""
+    return {
+        output: node
+        for pipeline in stages().values()
+        for node in pipeline.nodes
+        for output in node.outputs
+    }
+
+
+def data_inputs(node_or_pipeline_inputs: Iterator[str] | set[str] | list[str]) -> list[str]:
+    """Names of inputs that are data, not parameters; sorted."""
+    return sorted(
+        name
+        for name in set(node_or_pipeline_inputs)
+        if name != "parameters" and not name.startswith("params:")
+    )
+
+
+def command(stage: str, env: str | None) -> str:
+    """The command that runs one stage."""
+    return f"kedro run --pipeline={stage}" + (f" --env={env}" if env else "")

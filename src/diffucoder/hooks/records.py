@@ -1,0 +1,66 @@
+"""How each node's outputs were made: one JSON file a node, beside the reports."""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diffucoder.hooks.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True)
+class Record:
+    """One node's last whole result.
+
+    Attributes:
+        node: its name.
+        env: configuration environment of the run that made it.
+        finished: when, as ISO 8601 in UTC.
+        fingerprint: what the result depended on.
+        outputs: for each data set it saved, `signature` and `digest` right afterwards.
+    """
+
+    node: str
+    env: str
+    finished: str
+    fingerprint: Fingerprint
+    outputs: dict[str, dict[str, str]]
+
+
+def now() -> str:
+    """The present time as ISO 8601 in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def read(folder: Path, node: str) -> Record | None:
+    """The record of `node`, or None if there is none that can be read."""
+    try:
+        fields = json.loads((folder / f"{node}.json").read_text(encoding="utf-8"))
+        return Record(**fields | {"fingerprint": Fingerprint(**fields["fingerprint"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        # A record that is absent or of another shape vouches for nothing: the node runs again.
+        return None
+
+
+def write(folder: Path, record: Record) -> None:
+    """Keep `record`, in place of an earlier one of the same node."""
+    write_json(folder / f"{record.node}.json", asdict(record))
+
+
+def drop(folder: Path, node: str) -> None:
+    """Forget how the outputs of `node` were made, because they are about to change."""
+    (folder / f"{node}.json").unlink(missing_ok=True)
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Replace the file at `path` at once, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(tree, stream, indent=2, sort_keys=True)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
