@@ -20,14 +20,30 @@ class WeightingParams(Params):
     cart_p: float = Field(gt=0, lt=1)
 
 
+class PhaseParams(Params):
+    """One phase: what a worker is told.
+
+    Attributes:
+        weighting: weights of the loss.
+        anneal_steps: steps from causal to bidirectional attention; 0 is bidirectional at once.
+        truncated_share: share of rows cut at a random length.
+        prefix_share: share of rows that keep a random prefix free of noise.
+        training: steps, batch, optimizer and engine.
+    """
+
+    weighting: WeightingParams
+    anneal_steps: int = Field(ge=0)
+    truncated_share: float = Field(ge=0, le=1)
+    prefix_share: float = Field(ge=0, le=1)
+    training: TrainingParams
+
+
 class AdaptationParams(Params):
     """Both phases of adaptation.
 
     Attributes:
-        weighting: weights of the loss.
-        anneal_steps: steps of the first phase from causal to bidirectional attention.
-        truncated_share: share of rows cut at a random length.
-        prefix_share: share of rows that keep a random prefix free of noise.
+        weighting, anneal_steps, truncated_share, prefix_share: as in `PhaseParams`; the second
+            phase is bidirectional from its start.
         pretraining: the first phase, on the token shards.
         mid_training: the second phase, on the curated shards; None leaves it out.
         work: folder for saves and logs of the run.
@@ -40,3 +56,13 @@ class AdaptationParams(Params):
     pretraining: TrainingParams
     mid_training: TrainingParams | None
     work: str
+
+    def phase(self, training: TrainingParams, anneal_steps: int) -> PhaseParams:
+        """What one phase's worker is told."""
+        return PhaseParams(
+            weighting=self.weighting,
+            anneal_steps=anneal_steps,
+            truncated_share=self.truncated_share,
+            prefix_share=self.prefix_share,
+            training=training,
+        )

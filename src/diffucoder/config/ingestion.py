@@ -135,14 +135,14 @@ class TokenizerParams(Params):
         load: path or hub name of a tokenizer to use, or null to train one.
         vocabulary: size of a trained vocabulary, special tokens included.
         train_bytes: text to learn merges from, in bytes; null takes the whole corpus.
-        pair_weight: how many times each instruction pair is counted, so that a small
-            vocabulary covers the words of the instructions too.
+        pair_share: share of the text to learn from that is instruction pairs, repeated as
+            often as that takes, so that a small vocabulary covers their words too.
     """
 
     load: str | None
     vocabulary: int = Field(ge=261)
     train_bytes: int | None = Field(ge=1)
-    pair_weight: int = Field(ge=0)
+    pair_share: float = Field(ge=0, lt=1)
 
 
 class PackingParams(Params):

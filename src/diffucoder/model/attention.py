@@ -10,7 +10,7 @@ Shapes: B rows, L positions.
 import torch
 from torch import Tensor
 
-FILLER = -1
+from diffucoder.data.packing import FILLER
 
 
 def reveal_share(step: int, anneal_steps: int) -> float:

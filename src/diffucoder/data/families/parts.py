@@ -83,16 +83,16 @@ NUMBER_MAPS = (
 )
 
 NUMBER_AGGREGATES = (
-    Part("sum", ("sum of the {of}", "total of the {of}"), "sum({items})"),
+    Part("sum", ("sum of the {of}", "total of the {of}"), "sum([{items}])"),
     Part("list", ("list of the {of}",), "[{items}]"),
-    Part("sorted", ("sorted list of the {of}",), "sorted({items})"),
+    Part("sorted", ("sorted list of the {of}",), "sorted([{items}])"),
     Part("descending", ("list of the {of}, from largest to smallest",),
-         "sorted([{items}], reverse=True)", "sorted({items})"),
+         "sorted([{items}], reverse=True)", "sorted([{items}])"),
     Part("largest", ("largest of the {of}, or 0",), "max([{items}], default=0)",
-         "max({items})"),
+         "max([{items}])"),
     Part("smallest", ("smallest of the {of}, or 0",), "min([{items}], default=0)",
-         "min({items})"),
-    Part("distinct", ("number of distinct {of}", "number of different {of}"), "len({{{items}}})",
+         "min([{items}])"),
+    Part("distinct", ("number of distinct {of}", "number of different {of}"), "len(set([{items}]))",
          "len([{items}])"),
 )  # fmt: skip
 
@@ -114,12 +114,12 @@ TEXT_MAPS = (
 )
 
 TEXT_AGGREGATES = (
-    Part("joined", ("string of the {of}",), "''.join({items})"),
+    Part("joined", ("string of the {of}",), "''.join([{items}])"),
     Part("list", ("list of the {of}",), "[{items}]"),
-    Part("sorted", ("sorted list of the {of}",), "sorted({items})"),
+    Part("sorted", ("sorted list of the {of}",), "sorted([{items}])"),
     Part("reversed", ("string of the {of}, in reverse",), "''.join([{items}][::-1])",
-         "''.join({items})"),
-    Part("distinct", ("number of distinct {of}", "number of different {of}"), "len({{{items}}})",
+         "''.join([{items}])"),
+    Part("distinct", ("number of distinct {of}", "number of different {of}"), "len(set([{items}]))",
          "len([{items}])"),
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from diffucoder.data.families.parts import FAMILIES, Family, Part
 OPENINGS = (
     "Write {signature} that returns the {what}.",
     "Define {signature}: return the {what}.",
-    "In Python, let {signature} give the {what}.",
+    "{signature} gives the {what}.",
 )
 ENTRY_POINT = "f"
 PLACES = ("source", "filter", "map", "aggregate")

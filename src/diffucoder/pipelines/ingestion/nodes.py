@@ -1,6 +1,7 @@
 """Ingestion's nodes: each streams what can be large and returns what Kedro saves."""
 
 import atexit
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -166,10 +167,14 @@ def make_tokenizer(
     if params.load:
         made = tokenizers.complete(tokenizers.open_tokenizer(params.load))
     else:
-        pairs = _pair_texts(instruction_pairs) * params.pair_weight
-        code = _up_to(_texts(clean_documents), params.train_bytes)
-        code = track(code, "learning the vocabulary, documents")
-        made = tokenizers.train(chain(pairs, code), params.vocabulary)
+        code_bytes = sum(row["bytes"] for row in clean_documents.rows(["bytes"]))
+        code_bytes = min(code_bytes, params.train_bytes or code_bytes)
+        pairs = _turns(instruction_pairs)
+        pair_bytes = sum(len(turn.encode()) for turn in pairs)
+        wanted_bytes = code_bytes * params.pair_share / (1 - params.pair_share)
+        repeats = math.ceil(wanted_bytes / max(pair_bytes, 1))
+        code = track(_up_to(_texts(clean_documents), code_bytes), "learning the vocabulary")
+        made = tokenizers.train(chain(pairs * repeats, code), params.vocabulary)
     tokenizers.special_ids(made)
     directory = tempfile.mkdtemp(prefix="diffucoder-tokenizer-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -341,10 +346,10 @@ def _texts(documents: Shards) -> Iterator[str]:
     return (row["text"] for row in documents.rows(["text"]))
 
 
-def _up_to(texts: Iterable[str], max_bytes: int | None) -> Iterator[str]:
+def _up_to(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
     taken = 0
     for text in texts:
-        if max_bytes is not None and taken >= max_bytes:
+        if taken >= max_bytes:
             return
         taken += len(text.encode())
         yield text
@@ -355,6 +360,12 @@ def _pair_texts(pairs: pd.DataFrame) -> list[str]:
         curation.solved_task(prompt, response)
         for prompt, response in zip(pairs["prompt"], pairs["response"], strict=True)
     ]
+
+
+def _turns(pairs: pd.DataFrame) -> list[str]:
+    """What stands between the marks of a chat, so that the roles' names are learned too."""
+    users = [f"user\n{prompt}" for prompt in pairs["prompt"]]
+    return users + [f"assistant\n{response}" for response in pairs["response"]]
 
 
 def _frame(rows: list[dict[str, Any]], model: Any) -> pd.DataFrame:
