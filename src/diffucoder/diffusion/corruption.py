@@ -3,29 +3,28 @@
 Shapes: B rows, L positions.
 """
 
-import torch
 from torch import Tensor
 
+from diffucoder.diffusion.draws import Draws, uniform
 
-def hidden_positions(maskable_BL: Tensor, t_B: Tensor, generator: torch.Generator) -> Tensor:
+
+def hidden_positions(maskable_BL: Tensor, t_B: Tensor, generator: Draws) -> Tensor:
     """Choose each maskable position independently with its row's probability t.
 
     Args:
         maskable_BL: bool, positions that may be hidden.
         t_B: a probability for each row, in [0, 1].
-        generator: source of the draws; its device must be the tensors'.
+        generator: one source of draws, or one a row.
 
     Returns:
         bool `[B, L]`, a subset of `maskable_BL`.
     """
-    rows, length = maskable_BL.shape
-    # Drawn position by position, so that more padding on the right changes no earlier draw.
-    uniform_LB = torch.rand((length, rows), generator=generator, device=maskable_BL.device)
-    return maskable_BL & (uniform_LB.T < t_B[:, None])
+    uniform_BL = uniform(*maskable_BL.shape, generator).to(maskable_BL.device)
+    return maskable_BL & (uniform_BL < t_B[:, None])
 
 
 def coupled_masks(
-    maskable_BL: Tensor, t_B: Tensor, generator: torch.Generator
+    maskable_BL: Tensor, t_B: Tensor, generator: Draws
 ) -> tuple[Tensor, Tensor]:
     """Two complementary masks: each maskable position is hidden in exactly one of them.
 
@@ -35,7 +34,7 @@ def coupled_masks(
     Args:
         maskable_BL: bool, positions to cover.
         t_B: probability for each row that a position is hidden in the first view.
-        generator: source of the draws.
+        generator: one source of draws, or one a row.
 
     Returns:
         `(hidden_BL, complement_BL)`: disjoint, and together exactly `maskable_BL`.

@@ -35,6 +35,12 @@ class CompletionBatch:
         """bool `[B, L]`: canvas positions that the model may look at."""
         return self.completion_mask if self.canvas_mask is None else self.canvas_mask
 
+    def to(self, device: torch.device) -> "CompletionBatch":
+        """The batch on another device."""
+        tensors = (self.prompt_ids, self.prompt_mask, self.completion_ids, self.completion_mask)
+        canvas = None if self.canvas_mask is None else self.canvas_mask.to(device)
+        return CompletionBatch(*(tensor.to(device) for tensor in tensors), canvas)
+
     def rows(self, chosen: Tensor | slice) -> "CompletionBatch":
         """The chosen rows as a batch of their own."""
         return CompletionBatch(
@@ -58,6 +64,28 @@ def complete(
     """
     return CompletionBatch(
         *_pad(prompts, pad_token_id, left=True), *_pad(completions, pad_token_id, left=False)
+    )
+
+
+def from_canvas(
+    prompts: Sequence[Sequence[int]], canvas_BL: Tensor, end_token_id: int, pad_token_id: int
+) -> CompletionBatch:
+    """A batch from what the sampler wrote.
+
+    Real tokens run up to and including the first end token; where the model wrote filler
+    without an end token before it, the first filler is what ended the completion.
+
+    Args:
+        prompts: B token lists.
+        canvas_BL: what was written after each.
+        end_token_id: the token that ends a completion.
+        pad_token_id: the filler.
+    """
+    prompt_ids_BQ, prompt_mask_BQ = _pad(prompts, pad_token_id, left=True)
+    ends_BL = (canvas_BL == end_token_id) | (canvas_BL == pad_token_id)
+    real_BL = (ends_BL.cumsum(1) - ends_BL.long()) == 0
+    return CompletionBatch(
+        prompt_ids_BQ, prompt_mask_BQ, canvas_BL, real_BL, torch.ones_like(real_BL)
     )
 
 

@@ -8,9 +8,9 @@ equal noise.
 
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
+from diffucoder.diffusion.draws import Draws
 from diffucoder.rl.estimators.coupled import Coupled
 from diffucoder.rl.estimators.full_mask import FullMask
 from diffucoder.rl.rollouts import CompletionBatch
@@ -22,7 +22,7 @@ class Estimator(Protocol):
     """What every estimator offers."""
 
     def log_likelihood(
-        self, model: nn.Module, batch: CompletionBatch, generator: torch.Generator
+        self, model: nn.Module, batch: CompletionBatch, generator: Draws
     ) -> Tensor:
         """Estimated log-likelihood of each completion token: float32 `[B, L]`."""
         ...

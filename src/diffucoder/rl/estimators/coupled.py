@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from diffucoder.diffusion.corruption import coupled_masks
+from diffucoder.diffusion.draws import Draws
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.rl.estimators.views import view_log_probs
 from diffucoder.rl.rollouts import CompletionBatch
@@ -37,7 +37,7 @@ class Coupled:
     high: float = 0.8
 
     def log_likelihood(
-        self, model: nn.Module, batch: CompletionBatch, generator: torch.Generator
+        self, model: nn.Module, batch: CompletionBatch, generator: Draws
     ) -> Tensor:
         """Estimated log-likelihood of each completion token: float32 `[B, L]`.
 
@@ -47,6 +47,7 @@ class Coupled:
         total_BL = view_log_probs(model, batch, batch.context_mask, self.mask_token_id)
         for _ in range(self.pairs):
             t_B = sample_times(len(batch.completion_ids), generator, self.low, self.high)
+            t_B = t_B.to(batch.completion_ids.device)
             first_BL, second_BL = coupled_masks(batch.context_mask, t_B, generator)
             for hidden_BL, time_B in ((first_BL, t_B), (second_BL, 1 - t_B)):
                 scores_BL = view_log_probs(model, batch, hidden_BL, self.mask_token_id)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from diffucoder.diffusion.draws import Draws
 from diffucoder.rl.estimators.views import view_log_probs
 from diffucoder.rl.rollouts import CompletionBatch
 
@@ -20,7 +20,7 @@ class FullMask:
     mask_token_id: int
 
     def log_likelihood(
-        self, model: nn.Module, batch: CompletionBatch, generator: torch.Generator
+        self, model: nn.Module, batch: CompletionBatch, generator: Draws
     ) -> Tensor:
         """Estimated log-likelihood of each completion token: float32 `[B, L]`."""
         return view_log_probs(model, batch, batch.context_mask, self.mask_token_id)

@@ -1,0 +1,82 @@
+"""Parameters of coupled-GRPO."""
+
+from pydantic import Field, model_validator
+
+from diffucoder.config.base import Params
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.rewards import RewardParams, SandboxParams
+from diffucoder.config.training import TrainingParams
+
+
+class EstimatorParams(Params):
+    """The estimator of token log-likelihoods.
+
+    Attributes:
+        name: a key of `diffucoder.rl.estimators.REGISTRY`.
+        options: its fields, such as `pairs`, `low` and `high` of `coupled`.
+    """
+
+    name: str
+    options: dict[str, float | int]
+
+
+class ValidationParams(Params):
+    """How checkpoints are chosen.
+
+    Attributes:
+        every: steps between validations; one also runs before the first step.
+        problems: the first so many validation problems.
+        samples: sampled completions a problem.
+        decoding: decoding of those samples.
+    """
+
+    every: int = Field(ge=1)
+    problems: int = Field(ge=1)
+    samples: int = Field(ge=1)
+    decoding: DecodingParams
+
+
+class GrpoParams(Params):
+    """Reinforcement learning against unit tests.
+
+    Attributes:
+        completions_per_prompt: G, the size of a group.
+        inner_iterations: optimizer steps on each batch of rollouts, each with fresh masks.
+        epsilon: clip range of the ratio.
+        beta: weight of the k3 KL to the reference.
+        reference_sync_every: steps between copies of the policy into the reference.
+        max_prompt_tokens: longer prompts are left out and reported.
+        decoding: how rollouts are sampled.
+        generation_batch: completions decoded together on a rank.
+        estimator: the estimator of log-likelihoods.
+        rewards: reward functions and weights.
+        sandbox: limits of the programs.
+        validation: how the checkpoint is chosen.
+        training: `steps` rollout steps; `batch_size` completions a step over all ranks,
+            prompts times completions_per_prompt.
+        work: folder for saves, logs and rollouts of the run.
+    """
+
+    completions_per_prompt: int = Field(ge=2)
+    inner_iterations: int = Field(ge=1)
+    epsilon: float = Field(gt=0)
+    beta: float = Field(ge=0)
+    reference_sync_every: int = Field(ge=1)
+    max_prompt_tokens: int = Field(ge=1)
+    decoding: DecodingParams
+    generation_batch: int = Field(ge=1)
+    estimator: EstimatorParams
+    rewards: RewardParams
+    sandbox: SandboxParams
+    validation: ValidationParams
+    training: TrainingParams
+    work: str
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> "GrpoParams":
+        if self.training.batch_size % self.completions_per_prompt:
+            raise ValueError(
+                f"training.batch_size ({self.training.batch_size}) must be a multiple of "
+                f"completions_per_prompt ({self.completions_per_prompt}): groups are never split"
+            )
+        return self

@@ -1,0 +1,28 @@
+"""Uniform draws, from one generator for all rows or from one for each.
+
+With a generator a row, a row's draws do not depend on which rows it is batched with; that is
+what makes results independent of micro-batches and ranks.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Draws = torch.Generator | Sequence[torch.Generator]
+
+
+def uniform(rows: int, length: int, generator: Draws) -> Tensor:
+    """Uniform numbers on [0, 1): float32 `[rows, length]` on the generator's device.
+
+    Draws run position by position, so that a longer row begins with the draws of a shorter one.
+
+    Raises:
+        ValueError: if there are several generators but not one for each row.
+    """
+    if isinstance(generator, torch.Generator):
+        return torch.rand((length, rows), generator=generator, device=generator.device).T
+    if len(generator) != rows:
+        raise ValueError(f"got {len(generator)} generators for {rows} rows: give one each")
+    each = [torch.rand(length, generator=g, device=g.device) for g in generator]
+    return torch.stack(each) if each else torch.zeros(0, length)
