@@ -1,0 +1,1 @@
+"""Adaptation: an autoregressive backbone becomes a masked diffusion model."""

@@ -1,0 +1,52 @@
+"""The node that adapts the backbone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from diffucoder.config.adaptation import AdaptationParams
+from diffucoder.pipelines.stage import new_job, train
+
+if TYPE_CHECKING:
+    from diffucoder.data.shards import Shards
+
+WORKER = "diffucoder.pipelines.adaptation.worker"
+
+
+def adapt(
+    params: AdaptationParams,
+    seed: int,
+    backbone: Path,
+    token_shards: "Shards",
+    curated_shards: "Shards",
+) -> tuple[Path, pd.DataFrame]:
+    """Turn the backbone into a masked diffusion model, then train on with curated text.
+
+    Each phase is a job and a child run of its own, so a run that ends in the second phase
+    goes on there.
+
+    Args:
+        params: the stage's parameters.
+        seed: of every draw.
+        backbone: checkpoint directory.
+        token_shards: packed rows of the first phase.
+        curated_shards: packed rows of the second phase.
+
+    Returns:
+        The finished checkpoint's directory, and the metrics of both phases, the second's steps
+        counted on from the first's.
+    """
+    work = Path(params.work)
+    phase = params.phase(params.pretraining, params.anneal_steps)
+    inputs = {"model": backbone, "shards": token_shards.path}
+    first = new_job("adaptation", phase, inputs, work / "pretraining", seed)
+    metrics = train(first, WORKER, params.pretraining.engine)
+    if params.mid_training is None:
+        return first.output, metrics
+    phase = params.phase(params.mid_training, anneal_steps=0)
+    inputs = {"model": first.output, "shards": curated_shards.path}
+    second = new_job("mid_training", phase, inputs, work / "mid_training", seed)
+    later = train(second, WORKER, params.mid_training.engine)
+    later["step"] += params.pretraining.steps
+    return second.output, pd.concat([metrics, later], ignore_index=True)

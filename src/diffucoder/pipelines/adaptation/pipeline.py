@@ -1,0 +1,26 @@
+"""The graph of the adaptation stage."""
+
+from kedro.pipeline import Node, Pipeline
+
+from diffucoder.pipelines.adaptation.nodes import adapt
+
+
+def create_pipeline() -> Pipeline:
+    """One node: the checkpoint and its metrics."""
+    return Pipeline(
+        [
+            Node(
+                adapt,
+                inputs=[
+                    "params:adaptation",
+                    "params:seed",
+                    "backbone",
+                    "token_shards",
+                    "curated_shards",
+                ],
+                outputs=["adapted", "adaptation_metrics"],
+                name="adapt",
+                tags=["training"],
+            )
+        ]
+    )

@@ -1,0 +1,63 @@
+"""What may be hidden in a packed row, and the rare rows that are cut or keep a clean prefix.
+
+Both exceptions are DiffuLLaMA's and LLaDA's: without them the model would only ever see full
+rows that are noised throughout, and never a short text or a clean prompt.
+
+Shapes: B rows, L positions.
+"""
+
+import torch
+from torch import Tensor
+
+from diffucoder.data.packing import FILLER
+from diffucoder.diffusion.denoising import corrupt
+from diffucoder.model.positions import follows
+
+
+def adaptation_row(
+    tokens_L: Tensor,
+    document_ids_L: Tensor,
+    truncated_share: float,
+    prefix_share: float,
+    mask_token_id: int,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Noise one row.
+
+    Args:
+        tokens_L: clean tokens.
+        document_ids_L: their documents, -1 on filler.
+        truncated_share: probability that the row is cut at a random length.
+        prefix_share: probability that a random prefix stays free of noise.
+        mask_token_id: what stands in for a hidden token.
+        generator: source of this row's draws.
+
+    Returns:
+        A batch of this one row: what `corrupt` returns, `document_ids` with -1 on what was cut
+        off, and `maskable`.
+    """
+    document_ids_L = truncated(document_ids_L, truncated_share, generator)
+    maskable_BL = follows(document_ids_L[None])
+    maskable_BL[:, : clean_prefix(len(tokens_L), prefix_share, generator)] = False
+    return corrupt(tokens_L[None], maskable_BL, mask_token_id, generator) | {
+        "document_ids": document_ids_L[None],
+        "maskable": maskable_BL,
+    }
+
+
+def truncated(document_ids_L: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """With probability `share`, keep a length uniform on 1 to L and turn the rest to filler."""
+    keep = _length_or(len(document_ids_L), share, len(document_ids_L), generator)
+    return torch.where(torch.arange(len(document_ids_L)) < keep, document_ids_L, FILLER)
+
+
+def clean_prefix(length: int, share: float, generator: torch.Generator) -> int:
+    """With probability `share` a prefix length uniform on 0 to L - 1, otherwise 0."""
+    return _length_or(length, share, 1, generator) - 1
+
+
+def _length_or(length: int, share: float, otherwise: int, generator: torch.Generator) -> int:
+    # Both numbers are drawn whatever the first says, so that later draws of the row do not
+    # move when a share is changed.
+    chosen, place = torch.rand(2, generator=generator).tolist()
+    return 1 + int(place * length) if chosen < share else otherwise

@@ -1,0 +1,1 @@
+"""The backbone: an autoregressive model, taken over or trained on the shards."""

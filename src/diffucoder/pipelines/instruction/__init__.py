@@ -1,0 +1,1 @@
+"""Instruction tuning: the diffusion model learns to answer."""

@@ -1,0 +1,20 @@
+"""The graph of the instruction stage."""
+
+from kedro.pipeline import Node, Pipeline
+
+from diffucoder.pipelines.instruction.nodes import tune
+
+
+def create_pipeline() -> Pipeline:
+    """One node: the checkpoint and its metrics."""
+    return Pipeline(
+        [
+            Node(
+                tune,
+                inputs=["params:instruction", "params:seed", "adapted", "tokenized_pairs"],
+                outputs=["instruct", "instruction_metrics"],
+                name="tune",
+                tags=["training"],
+            )
+        ]
+    )

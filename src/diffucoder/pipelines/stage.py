@@ -1,0 +1,65 @@
+"""What every training node does around its worker: one job, one child run, one table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from diffucoder.config.base import Params
+from diffucoder.config.training import EngineParams
+from diffucoder.datasets.atomic import is_complete
+from diffucoder.engine import launch
+from diffucoder.engine.job import Job
+from diffucoder.engine.reporter import metrics_table
+from diffucoder.tracking import child_run
+
+MADE = "made"
+
+
+def new_job(
+    stage: str, parameters: Params, inputs: dict[str, Path], work: str | Path, seed: int
+) -> Job:
+    """Describe a stage's work; paths become absolute, since ranks may start elsewhere.
+
+    Args:
+        stage: name of the stage or phase.
+        parameters: what the worker reads.
+        inputs: files and folders that the worker reads.
+        work: folder of the stage; the model is made in `model` below it.
+        seed: of every draw.
+    """
+    folder = Path(work).resolve()
+    return Job(
+        stage=stage,
+        parameters=parameters.model_dump(mode="json"),
+        inputs={name: Path(path).resolve() for name, path in inputs.items()},
+        work=folder,
+        output=folder / "model",
+        seed=seed,
+    )
+
+
+def train(job: Job, worker: str, engine: EngineParams) -> pd.DataFrame:
+    """Do a job in processes of its own, as a child of the active MLflow run.
+
+    A job that ended well and whose model still lies in its work folder, because what came after
+    it failed, is not done again.
+
+    Args:
+        job: what to do.
+        worker: import path of a module with `work(job, context)`.
+        engine: how many processes, and how.
+
+    Returns:
+        The metrics: `step`, `name`, `value`, one row a number.
+
+    Raises:
+        TrainingFailed: if a process ended badly.
+    """
+    made = job.work / MADE
+    fingerprint = job.fingerprint()
+    if not (is_complete(job.output) and made.exists() and made.read_text() == fingerprint):
+        made.unlink(missing_ok=True)
+        with child_run(job.stage, job.parameters) as environment:
+            launch.run(job, worker, engine, environment)
+        made.write_text(fingerprint)
+    return metrics_table(job.work)

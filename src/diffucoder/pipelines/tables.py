@@ -1,0 +1,17 @@
+"""Schemas of the tables that training stages write."""
+
+import pandera.pandas as pa
+from pandera.typing import Series
+
+
+class TrainingMetrics(pa.DataFrameModel):
+    """Numbers of a training stage, one a row; steps count from 1."""
+
+    step: Series[int] = pa.Field(ge=0)
+    name: Series[str] = pa.Field(str_length={"min_value": 1})
+    value: Series[float]
+
+    class Config:
+        strict = True
+        # A stage that trains nothing writes an empty table, whose columns have no type.
+        coerce = True
