@@ -14,6 +14,10 @@ from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.reporter import Reporter
 
 
+class Stopped(Exception):
+    """A stage was asked to stop, and did so in good order."""
+
+
 def sum_over_ranks(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Elementwise sum over the ranks, computed on `device`; a float64 tensor on the CPU."""
     total = values.detach().to(device, torch.float64)

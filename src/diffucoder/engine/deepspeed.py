@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # On CPU DeepSpeed would compile it for a minute, and only its inference all-reduce uses it.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+# Old names that DeepSpeed calls at every ZeRO step, and one that older transformers need.
+for renamed in ("all_gather_into_tensor", "reduce_scatter_tensor", "gradient_checkpointing_enable"):
+    warnings.filterwarnings("ignore", f".*{renamed}.*deprecated", FutureWarning)
 
 
 class WithLoss(nn.Module):
@@ -193,6 +197,10 @@ def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> 
     Raises:
         OSError: if the disk is full or cannot be written.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    # A bar that is redrawn in place makes a line of a log for every redraw.
+    disable_progress_bar()
     with gathered(engine) as model:
         if engine.runtime.global_rank == 0:
             with atomic_directory(path) as partial:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine import state
-from diffucoder.engine.context import Context, sum_over_ranks
+from diffucoder.engine.context import Context, Stopped, sum_over_ranks
 from diffucoder.engine.deepspeed import Engine, forward_backward, update
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.progress import Meter
@@ -25,10 +25,6 @@ from diffucoder.progress import Meter
 Row = TypeVar("Row")
 Metrics = dict[str, float]
 Loss = Callable[[nn.Module, dict[str, Tensor], float], tuple[Tensor, dict[str, Tensor]]]
-
-
-class Stopped(Exception):
-    """The run was asked to stop, and has saved."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,8 @@ def main(module_name: str, job_file: str) -> int:
 
     import torch.distributed as dist
 
-    from diffucoder.engine.context import Context
+    from diffucoder.engine.context import Context, Stopped
     from diffucoder.engine.job import Job
-    from diffucoder.engine.loop import Stopped
     from diffucoder.engine.reporter import Reporter
     from diffucoder.errors import DiffucoderError
 
