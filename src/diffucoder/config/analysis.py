@@ -1,0 +1,68 @@
+"""Options of the analysis stage: the temperature sweep and the measures taken from it."""
+
+from pydantic import Field, model_validator
+
+from diffucoder.config.base import Params
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.evaluation import BootstrapParams, Checkpoint
+from diffucoder.config.rewards import SandboxParams
+from diffucoder.config.training import EngineParams
+
+
+class AnalysisParams(Params):
+    """The analysis stage.
+
+    Attributes:
+        checkpoints: whose completions are compared.
+        problems: the first so many held-out problems; null takes all.
+        samples: completions a problem at each temperature.
+        decoding: how they are decoded, one token a step, since AR-ness is defined for that alone.
+        temperatures: the sweep; replaces the decoding's own.
+        half_step_temperature: the temperature at which decoding in half the steps is compared
+            with decoding in all of them; one of `temperatures`.
+        ar_ks: the k of AR-ness@k.
+        ks: the k of pass@k.
+        bootstrap: the intervals.
+        sandbox: limits of the programs.
+        engine: processes that decode, `micro_batch` completions together on each.
+        work: folder for the decoding's log and parts.
+    """
+
+    checkpoints: list[Checkpoint] = Field(min_length=1)
+    problems: int | None = Field(ge=1)
+    samples: int = Field(ge=1)
+    decoding: DecodingParams
+    temperatures: list[float] = Field(min_length=1)
+    half_step_temperature: float
+    ar_ks: list[int] = Field(min_length=1)
+    ks: list[int] = Field(min_length=1)
+    bootstrap: BootstrapParams
+    sandbox: SandboxParams
+    engine: EngineParams
+    work: str
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "AnalysisParams":
+        if self.decoding.steps != self.decoding.max_new_tokens or self.decoding.eps != 0:
+            raise ValueError(
+                f"decoding reveals several tokens in some step (steps {self.decoding.steps}, "
+                f"max_new_tokens {self.decoding.max_new_tokens}, eps {self.decoding.eps}): AR-ness "
+                "is defined for one a step, so set steps to max_new_tokens and eps to 0"
+            )
+        if self.decoding.rule == "origin":
+            raise ValueError(
+                "decoding.rule is origin, which reveals a random number of tokens a step: AR-ness "
+                "is defined for one a step, so choose maskgit_plus, topk_margin or entropy"
+            )
+        if any(value < 0 for value in self.temperatures):
+            raise ValueError(f"temperatures must not be negative, got {self.temperatures}")
+        if self.half_step_temperature not in self.temperatures:
+            raise ValueError(
+                f"half_step_temperature {self.half_step_temperature} is not one of temperatures "
+                f"{self.temperatures}: add it there, so that there is something to compare with"
+            )
+        if any(k < 1 for k in [*self.ks, *self.ar_ks]) or 1 not in self.ks:
+            raise ValueError(
+                f"ks and ar_ks must be positive and ks contain 1, got {self.ks} and {self.ar_ks}"
+            )
+        return self

@@ -1,0 +1,85 @@
+"""Options of the evaluation stage: what is decoded, how, and how sure the numbers are."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from diffucoder.config.base import Params
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.rewards import SandboxParams
+from diffucoder.config.training import EngineParams
+
+Checkpoint = Literal["adapted", "instruct", "grpo"]
+Benchmark = Literal["humaneval", "mbpp"]
+
+
+class BootstrapParams(Params):
+    """Intervals from resampling problems with replacement.
+
+    Attributes:
+        resamples: draws of a whole set of problems.
+        confidence: share of the resampled means that lies inside the interval.
+    """
+
+    resamples: int = Field(ge=100)
+    confidence: float = Field(gt=0, lt=1)
+
+
+class BenchmarkParams(Params):
+    """One external suite.
+
+    Attributes:
+        checkpoints: which checkpoints answer it.
+        problems: the first so many problems; null takes all.
+        samples: sampled completions a problem.
+    """
+
+    checkpoints: list[Checkpoint]
+    problems: int | None = Field(ge=1)
+    samples: int = Field(ge=1)
+
+
+class EvaluationParams(Params):
+    """The evaluation stage.
+
+    Attributes:
+        problems: the first so many held-out problems; null takes all.
+        samples: for each checkpoint, sampled completions a held-out problem.
+        sampled: decoding of the sampled completions.
+        greedy: decoding of one more completion a problem, at temperature 0.
+        benchmarks_folder: where the files of external suites lie, absolute or from the
+            project's root.
+        benchmarks: external suites; one whose file is absent is skipped and reported.
+        ks: the k of pass@k; one above a problem's number of samples is left out.
+        bootstrap: the intervals.
+        sandbox: limits of the programs.
+        engine: processes that decode, `micro_batch` completions together on each.
+        work: folder for the decoding's log and parts.
+    """
+
+    problems: int | None = Field(ge=1)
+    samples: dict[Checkpoint, int]
+    sampled: DecodingParams
+    greedy: DecodingParams
+    benchmarks_folder: str
+    benchmarks: dict[Benchmark, BenchmarkParams]
+    ks: list[int] = Field(min_length=1)
+    bootstrap: BootstrapParams
+    sandbox: SandboxParams
+    engine: EngineParams
+    work: str
+
+    @model_validator(mode="after")
+    def _measurable(self) -> "EvaluationParams":
+        if any(count < 1 for count in self.samples.values()):
+            raise ValueError(f"samples must be at least 1 for each checkpoint, got {self.samples}")
+        if any(k < 1 for k in self.ks) or 1 not in self.ks:
+            raise ValueError(f"ks must be positive and contain 1, got {self.ks}")
+        if self.greedy.temperature != 0:
+            raise ValueError(
+                f"greedy.temperature is {self.greedy.temperature}: greedy decoding takes the most "
+                "probable token, so set it to 0"
+            )
+        if self.sampled.temperature == 0:
+            raise ValueError("sampled.temperature is 0: samples would be equal, so set it above 0")
+        return self

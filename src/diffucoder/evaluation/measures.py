@@ -1,0 +1,158 @@
+"""From completions to tables of estimates with intervals.
+
+All intervals resample problems: completions of one problem are not independent of each other.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from diffucoder.config.evaluation import BootstrapParams
+from diffucoder.evaluation.autoregressiveness import global_ar, local_ar
+from diffucoder.evaluation.bootstrap import interval
+from diffucoder.evaluation.pass_at_k import pass_at_k
+
+PROBLEM = ["suite", "problem_id"]
+
+# Label of the decoding that takes half the steps; every other one of a sweep takes all.
+HALF = "half"
+
+
+def full_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a sweep that revealed one token a step."""
+    return table[table["decoding"] != HALF]
+
+
+def estimates(
+    completions: pd.DataFrame,
+    keys: Sequence[str],
+    ks: Sequence[int],
+    bootstrap: BootstrapParams,
+    seed: int,
+) -> pd.DataFrame:
+    """pass@k of each group of completions.
+
+    Args:
+        completions: table with `keys`, `problem_id` and `passed`.
+        keys: columns that tell one group from another.
+        ks: the k of pass@k; one above the fewest samples of a problem is left out.
+        bootstrap: the intervals.
+        seed: of the resampling.
+
+    Returns:
+        `keys`, k, mean, low, high, n_problems, n_samples (the fewest of a problem).
+    """
+    rows = []
+    for group, members in completions.groupby(list(keys), sort=False):
+        counts = members.groupby("problem_id", sort=False)["passed"].agg(["size", "sum"])
+        fewest = int(counts["size"].min())
+        for k in (k for k in ks if k <= fewest):
+            values = [pass_at_k(int(n), int(c), k) for n, c in counts.itertuples(index=False)]
+            rows.append(
+                {
+                    **dict(zip(keys, group, strict=True)),
+                    "k": k,
+                    **_mean_and_interval(values, bootstrap, seed),
+                    "n_problems": len(counts),
+                    "n_samples": fewest,
+                }
+            )
+    columns = [*keys, "k", "mean", "low", "high", "n_problems", "n_samples"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reveal_order(reveal_step: Sequence[int]) -> list[int]:
+    """The position revealed at each step, from the step at which each position was revealed.
+
+    Raises:
+        ValueError: if two positions share a step, since then there is no order.
+    """
+    if len(set(reveal_step)) != len(reveal_step):
+        raise ValueError("two positions were revealed at the same step: the order is undefined")
+    return sorted(range(len(reveal_step)), key=reveal_step.__getitem__)
+
+
+def autoregressiveness(reveal_step: Sequence[int], k: int) -> dict[str, float]:
+    """`local` and `global` AR-ness@k of a completion.
+
+    Raises:
+        ValueError: if two positions share a step.
+    """
+    order = reveal_order(reveal_step)
+    return {"local": local_ar(order, k), "global": global_ar(order, k)}
+
+
+def orders(completions: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
+    """One row a completion, kind (`local`, `global`) and k, with the AR-ness as `value`.
+
+    Only the positions of the completion count, not the filler after its end token. Completions
+    shorter than two tokens have no order and are left out.
+    """
+    rows = []
+    for row in completions[completions["length"] >= 2].itertuples():
+        for k in (k for k in ks if k < row.length):
+            for kind, value in autoregressiveness(list(row.reveal_step), k).items():
+                rows.append(
+                    {
+                        "checkpoint": row.checkpoint,
+                        "suite": row.suite,
+                        "problem_id": row.problem_id,
+                        "temperature": row.temperature,
+                        "kind": kind,
+                        "k": k,
+                        "value": value,
+                    }
+                )
+    columns = ["checkpoint", "suite", "problem_id", "temperature", "kind", "k", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summarise_orders(values: pd.DataFrame, bootstrap: BootstrapParams, seed: int) -> pd.DataFrame:
+    """Mean and interval of each checkpoint, temperature, kind and k.
+
+    Args:
+        values: what `orders` returned.
+        bootstrap: the intervals.
+        seed: of the resampling.
+
+    Returns:
+        checkpoint, temperature, kind, k, mean, low, high, n_problems, n_completions.
+    """
+    keys = ["checkpoint", "temperature", "kind", "k"]
+    rows = []
+    for group, members in values.groupby(keys, sort=False):
+        by_problem = members.groupby(PROBLEM, sort=False)["value"].mean()
+        rows.append(
+            {
+                **dict(zip(keys, group, strict=True)),
+                **_mean_and_interval(list(by_problem), bootstrap, seed),
+                "n_problems": len(by_problem),
+                "n_completions": len(members),
+            }
+        )
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n_problems", "n_completions"])
+
+
+def paired_difference(
+    before: pd.Series, after: pd.Series, bootstrap: BootstrapParams, seed: int
+) -> dict[str, float]:
+    """Mean and interval of `after - before` over the problems that both hold.
+
+    Args:
+        before: a value for each problem, indexed by problem.
+        after: the same for what it is compared with.
+        bootstrap: the intervals.
+        seed: of the resampling.
+
+    Returns:
+        mean, low, high; empty when no problem is in both.
+    """
+    differences = (after - before).dropna()
+    return _mean_and_interval(list(differences), bootstrap, seed) if len(differences) else {}
+
+
+def _mean_and_interval(
+    values: Sequence[float], bootstrap: BootstrapParams, seed: int
+) -> dict[str, float]:
+    low, high = interval(values, bootstrap.resamples, bootstrap.confidence, seed)
+    return {"mean": sum(values) / len(values), "low": low, "high": high}

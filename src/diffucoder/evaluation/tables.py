@@ -1,0 +1,80 @@
+"""Schemas of the tables of evaluation and analysis, checked at load and save."""
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.typing import Series
+
+CHECKPOINTS = ["adapted", "instruct", "grpo"]
+
+
+class _Table(pa.DataFrameModel):
+    """No columns but those named."""
+
+    class Config:
+        strict = True
+
+
+class Completions(_Table):
+    """Answers with their verdicts; a row each.
+
+    `tokens`, `pieces` (each token as text) and `reveal_step` (the step that revealed it, from
+    0) run over the completion, its end token included.
+    """
+
+    checkpoint: Series[str] = pa.Field(isin=CHECKPOINTS)
+    suite: Series[str]
+    problem_id: Series[str]
+    sample: Series[int] = pa.Field(ge=0)
+    decoding: Series[str]
+    temperature: Series[float] = pa.Field(ge=0)
+    steps: Series[int] = pa.Field(ge=1)
+    decoding_params: Series[str]
+    prompt: Series[str]
+    text: Series[str]
+    code: Series[str]
+    status: Series[str] = pa.Field(str_length={"min_value": 1})
+    passed: Series[bool]
+    pass_rate: Series[float] = pa.Field(ge=0, le=1)
+    tokens: Series[object]
+    pieces: Series[object]
+    reveal_step: Series[object]
+    length: Series[int] = pa.Field(ge=0)
+
+    @pa.dataframe_check
+    @classmethod
+    def lists_run_over_the_completion(cls, frame: pd.DataFrame) -> bool:
+        lists = ("tokens", "pieces", "reveal_step")
+        return all(bool((frame[name].map(len) == frame["length"]).all()) for name in lists)
+
+
+class _Estimates(_Table):
+    """Means between 0 and 1 with their intervals."""
+
+    checkpoint: Series[str] = pa.Field(isin=CHECKPOINTS)
+    temperature: Series[float] = pa.Field(ge=0)
+    k: Series[int] = pa.Field(ge=1)
+    mean: Series[float] = pa.Field(ge=0, le=1)
+    low: Series[float] = pa.Field(ge=0, le=1)
+    high: Series[float] = pa.Field(ge=0, le=1)
+    n_problems: Series[int] = pa.Field(ge=1)
+
+    @pa.dataframe_check
+    @classmethod
+    def low_is_not_above_high(cls, frame: pd.DataFrame) -> bool:
+        return bool((frame["low"] <= frame["high"]).all())
+
+
+class PassAtK(_Estimates):
+    """pass@k of a checkpoint on a suite; `n_samples` is the fewest of a problem."""
+
+    suite: Series[str]
+    decoding: Series[str]
+    steps: Series[int] = pa.Field(ge=1)
+    n_samples: Series[int] = pa.Field(ge=1)
+
+
+class Autoregressiveness(_Estimates):
+    """AR-ness@k of a checkpoint at a temperature."""
+
+    kind: Series[str] = pa.Field(isin=["local", "global"])
+    n_completions: Series[int] = pa.Field(ge=1)

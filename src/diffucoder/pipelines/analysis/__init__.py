@@ -1,0 +1,1 @@
+"""Analysis: the order of decoding, temperature, figures, and the report."""

@@ -1,0 +1,62 @@
+"""The graph of analysis."""
+
+from kedro.pipeline import Node, Pipeline
+
+from diffucoder.pipelines.analysis import nodes
+
+FIGURES = ["losses_figure", "reward_figure", "pass_rate_figure", "temperature_figure", "ar_figure"]
+
+
+def create_pipeline() -> Pipeline:
+    """The sweep decodes; everything after it only reads tables."""
+    return Pipeline(
+        [
+            Node(
+                nodes.sweep_temperature,
+                ["problems", "adapted", "instruct", "grpo", "params:analysis", "params:seed"],
+                "temperature_completions",
+                name="sweep_temperature",
+            ),
+            Node(
+                nodes.measure_sweep,
+                ["temperature_completions", "params:analysis", "params:seed"],
+                ["temperature_pass_at_k", "autoregressiveness"],
+                name="measure_sweep",
+            ),
+            Node(
+                nodes.draw_figures,
+                [
+                    "backbone_metrics",
+                    "adaptation_metrics",
+                    "instruction_metrics",
+                    "grpo_metrics",
+                    "pass_at_k",
+                    "temperature_pass_at_k",
+                    "autoregressiveness",
+                ],
+                FIGURES,
+                name="draw_figures",
+            ),
+            Node(
+                nodes.write_report,
+                [
+                    "completions",
+                    "pass_at_k",
+                    "evaluation_notes",
+                    "temperature_completions",
+                    "temperature_pass_at_k",
+                    "data_report",
+                    *FIGURES,
+                    "parameters",
+                ],
+                "report",
+                name="write_report",
+            ),
+            Node(
+                nodes.summarise,
+                ["pass_at_k", "evaluation_notes", "params:seed"],
+                "summary",
+                name="summarise",
+            ),
+        ]
+    )

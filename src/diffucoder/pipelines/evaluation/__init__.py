@@ -1,0 +1,1 @@
+"""Evaluation: how often each checkpoint's functions pass their tests."""

@@ -1,0 +1,110 @@
+"""Evaluation's node: ask, decode, run the answers, estimate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diffucoder.config.evaluation import EvaluationParams
+from diffucoder.errors import BadData
+from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
+
+KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
+
+
+def evaluate(
+    problems: pd.DataFrame,
+    adapted: Path,
+    instruct: Path,
+    grpo: Path,
+    evaluation: EvaluationParams,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Measure all checkpoints on held-out problems and on the suites whose files are there.
+
+    Returns:
+        The scored completions, pass@k with intervals, and notes: suites that were skipped,
+        problems that were left out, the sandbox's tier.
+
+    Raises:
+        BadData: if there is no held-out problem.
+        SandboxUnavailable: if programs cannot be run safely on this machine.
+        TrainingFailed: if decoding fails.
+    """
+    from diffucoder.evaluation.measures import estimates
+    from diffucoder.evaluation.scoring import score
+    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.tracking import RunLogger, child_run
+
+    suites, skipped = _suites(problems, evaluation)
+    checkpoints = {"adapted": adapted, "instruct": instruct, "grpo": grpo}
+    decodings = {"sampled": evaluation.sampled, "greedy": evaluation.greedy}
+    with (
+        # Opened first: a machine that cannot run programs is told before anything is decoded.
+        Sandbox(evaluation.sandbox) as sandbox,
+        child_run("evaluation", evaluation.model_dump(mode="json")) as environment,
+        RunLogger(environment) as logger,
+    ):
+        completions, excluded = decode(
+            _requests(suites, evaluation),
+            checkpoints,
+            decodings,
+            "evaluation",
+            evaluation.engine,
+            evaluation.work,
+            seed,
+            environment,
+        )
+        completions = score(completions, by_key(suites), sandbox)
+        pass_at_k = estimates(completions, KEYS, evaluation.ks, evaluation.bootstrap, seed)
+        logger.log_metrics(0, _metrics(pass_at_k))
+        notes = {"sandbox_tier": sandbox.tier, "skipped": skipped, "excluded": excluded}
+    return completions, pass_at_k, notes
+
+
+def _suites(
+    problems: pd.DataFrame, evaluation: EvaluationParams
+) -> tuple[dict[str, pd.DataFrame], list[dict[str, str]]]:
+    """The problems of each suite, and the suites that are skipped with the reason."""
+    from diffucoder.evaluation import benchmarks
+
+    heldout = problems[problems["split"] == "heldout"]
+    if heldout.empty:
+        raise BadData(
+            "problems: no problem has the split `heldout`, so there is nothing to measure; set "
+            "problems.counts.heldout above 0 and run `kedro run --pipeline=ingestion`"
+        )
+    suites, skipped = {"heldout": spread(heldout, evaluation.problems)}, []
+    for name, benchmark in evaluation.benchmarks.items():
+        if not benchmark.checkpoints:
+            skipped.append({"suite": name, "reason": "no checkpoint is asked"})
+            continue
+        try:
+            found = benchmarks.load(name, Path(evaluation.benchmarks_folder))
+        except FileNotFoundError as error:
+            skipped.append({"suite": name, "reason": str(error)})
+            continue
+        suites[name] = spread(pd.DataFrame(found), benchmark.problems)
+    return suites, skipped
+
+
+def _requests(suites: Mapping[str, pd.DataFrame], evaluation: EvaluationParams) -> pd.DataFrame:
+    """Who is asked what, how often: several samples and one greedy completion."""
+    asked = []
+    for suite, problems in suites.items():
+        samples: dict[str, int] = dict(evaluation.samples)
+        if suite in evaluation.benchmarks:
+            benchmark = evaluation.benchmarks[suite]
+            samples = dict.fromkeys(benchmark.checkpoints, benchmark.samples)
+        for checkpoint, count in samples.items():
+            asked.append(requests(suite, problems, checkpoint, "sampled", count))
+            asked.append(requests(suite, problems, checkpoint, "greedy", 1))
+    return pd.concat(asked, ignore_index=True)
+
+
+def _metrics(pass_at_k: pd.DataFrame) -> dict[str, float]:
+    return {
+        f"pass_at_{row.k}/{row.suite}_{row.decoding}_{row.checkpoint}": float(row.mean)
+        for row in pass_at_k.itertuples()
+    }

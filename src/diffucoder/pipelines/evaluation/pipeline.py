@@ -1,0 +1,19 @@
+"""The graph of evaluation."""
+
+from kedro.pipeline import Node, Pipeline
+
+from diffucoder.pipelines.evaluation import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """One node: a single process decodes for every checkpoint and suite in turn."""
+    return Pipeline(
+        [
+            Node(
+                nodes.evaluate,
+                ["problems", "adapted", "instruct", "grpo", "params:evaluation", "params:seed"],
+                ["completions", "pass_at_k", "evaluation_notes"],
+                name="evaluate",
+            )
+        ]
+    )

@@ -1,0 +1,83 @@
+"""Decoding on every rank: requests in, completions out, checkpoint after checkpoint."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.training import EngineParams
+from diffucoder.engine.context import Context
+from diffucoder.engine.job import Job
+from diffucoder.engine.loop import Stopped
+from diffucoder.evaluation.generation import answer
+from diffucoder.model import load
+from diffucoder.progress import Meter
+
+# Stated, so that a batch without a single token still has lists of numbers.
+SCHEMA = pa.schema(
+    {
+        "row": pa.int64(),
+        "checkpoint": pa.string(),
+        "suite": pa.string(),
+        "problem_id": pa.string(),
+        "sample": pa.int64(),
+        "decoding": pa.string(),
+        "prompt": pa.string(),
+        "text": pa.string(),
+        "tokens": pa.list_(pa.int64()),
+        "pieces": pa.list_(pa.string()),
+        "reveal_step": pa.list_(pa.int64()),
+        "length": pa.int64(),
+        "excluded": pa.string(),
+    }
+)
+
+
+def work(job: Job, context: Context) -> None:
+    """Answer this rank's share of `job.inputs["requests"]` into a part of `job.output`.
+
+    The job's parameters are `decodings` (label -> DecodingParams) and `engine`; its inputs are
+    the table of requests and a directory for each checkpoint that the table names.
+    """
+    requests = pd.read_parquet(job.inputs["requests"]).to_dict("records")
+    part = job.output / f"part-{context.rank:05d}.parquet"
+    partial = part.with_suffix(".partial")
+    with pq.ParquetWriter(partial, SCHEMA) as writer:
+        for rows in _answers(job, context, requests):
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    partial.rename(part)
+
+
+def _answers(
+    job: Job, context: Context, requests: list[dict[str, Any]]
+) -> Iterator[list[dict[str, Any]]]:
+    engine = EngineParams.model_validate(job.parameters["engine"])
+    dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
+    # All ranks have nearly equal shares; the one that writes to the log stands for the others.
+    meter = Meter("decode", len(requests)) if context.rank == 0 else None
+    for checkpoint, asked in groupby(_sorted(requests), key=lambda row: row["checkpoint"]):
+        model, tokenizer = load(job.inputs[checkpoint], dtype=dtype)
+        model.to(context.device)
+        for label, rows in groupby(asked, key=lambda row: row["decoding"]):
+            decoding = DecodingParams.model_validate(job.parameters["decodings"][label])
+            shard = (context.rank, context.world_size)
+            for answered in answer(
+                model, tokenizer, list(rows), decoding, job.seed, engine.micro_batch, shard
+            ):
+                yield answered
+                if context.stop_asked():
+                    raise Stopped(f"{job.stage}: stopped; the next run decodes from the start")
+                if meter:
+                    count = min(len(answered) * context.world_size, len(requests) - meter.done)
+                    meter.advance(count, f"{checkpoint}, {label}")
+    if meter:
+        meter.close()
+
+
+def _sorted(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(requests, key=lambda row: (row["checkpoint"], row["decoding"], row["row"]))
