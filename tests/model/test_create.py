@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.backbone import ArchitectureParams
-from diffucoder.model import create, set_bidirectional
+from diffucoder.model import create, load, set_bidirectional
 from diffucoder.model.attention import annealed_mask, causal_mask, document_mask
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.projection import aligned_states
@@ -33,6 +35,25 @@ def test_weights_are_a_function_of_the_generator(
 
 def test_tied_head_is_the_embedding(model: PreTrainedModel) -> None:
     assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_the_padding_embedding_is_trained(
+    architecture: ArchitectureParams,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    reload: bool,
+) -> None:
+    shape = architecture.model_copy(update={"tied_embeddings": False})
+    model = create(shape, tokenizer, torch.Generator().manual_seed(0))
+    if reload:
+        model.save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        model, _ = load(tmp_path)
+    pad = tokenizer.pad_token_id
+    assert model.config.pad_token_id == pad
+    model(torch.tensor([[65, pad, 66]])).logits[0, -1].sum().backward()
+    assert model.get_input_embeddings().weight.grad[pad].abs().sum() > 0
 
 
 def test_gradient_comes_from_the_past_before_and_from_both_sides_after(

@@ -40,6 +40,7 @@ def create(
     )
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     _draw_weights(model, architecture.initializer_range, generator)
+    learn_padding(model)
     return model
 
 
@@ -55,3 +56,12 @@ def _draw_weights(model: nn.Module, spread: float, generator: torch.Generator) -
 def set_bidirectional(model: PreTrainedModel) -> None:
     """Let every position look at every other, in place; the saved config says so too."""
     model.config.is_causal = False
+
+
+def learn_padding(model: PreTrainedModel) -> None:
+    """Let the padding token's embedding be trained like any other, in place.
+
+    The library gives the embedding its config's padding token, and torch then drops that row's
+    gradient. Here padding is a token that the model reads and writes.
+    """
+    model.get_input_embeddings().padding_idx = None

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from diffucoder.errors import BadCheckpoint
+from diffucoder.model.create import learn_padding
 
 STOCK_TYPES = ("qwen2", "qwen3", "llama")
 DREAM_TYPE = "Dream"
@@ -167,4 +168,5 @@ def _model(folder: Path, config: PretrainedConfig, kwargs: dict[str, Any]) -> Pr
             f"{folder}: {len(absent)} weights that its config asks for are absent, first "
             f"{absent[0]}: the checkpoint is incomplete"
         )
+    learn_padding(model)
     return model
