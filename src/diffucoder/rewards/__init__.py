@@ -1,0 +1,1 @@
+"""From a completion to a reward: code extraction, the sandbox and reward functions."""

@@ -1,0 +1,11 @@
+"""Runs untrusted programs against tests they never see.
+
+Each program runs in a process of its own that can read nothing but the standard library, write
+nothing, start nothing and reach nobody. The tests run in another process and call the program's
+functions over a channel that carries plain data only, so no candidate can forge a verdict.
+"""
+
+from .pool import TIERS, Sandbox
+from .records import Program, Status, Verdict
+
+__all__ = ["TIERS", "Program", "Sandbox", "Status", "Verdict"]

@@ -1,0 +1,180 @@
+"""What runs in the guest: loads the candidate's code and answers the judge's requests.
+
+Nothing here protects the verdict. The candidate shares this process and may change any of it;
+all it can gain is to choose the answers, which it chooses anyway.
+"""
+
+import builtins
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from .values import MUTABLE, Decoder, Encoder
+from .wire import Closed, Json, Malformed, receive, send
+
+FILENAME = "<candidate>"
+_MESSAGE_LENGTH = 200
+
+
+class Borrowed:
+    """A function or an iterator that a test passed in; it lives in the judge."""
+
+    def __init__(self, server: "Server", handle: int) -> None:
+        self._server, self._handle = server, handle
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._server.ask("call", self._handle, args, kwargs)
+
+    def __iter__(self) -> "Borrowed":
+        return self
+
+    def __next__(self) -> Any:
+        return self._server.ask("next", self._handle, (), {})
+
+
+class Server:
+    """Serves one judge over one descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.module = ModuleType("__main__")
+        # The objects the judge holds handles of; they must live as long as the program.
+        self.lent: list[object] = []
+        self.operations: dict[str, Callable[[dict[str, Any], list[Any], dict[str, Any]], Any]] = {
+            "call": lambda m, args, kwargs: self.lent[m["id"]](*args, **kwargs),
+            "method": lambda m, args, kwargs: getattr(self.lent[m["id"]], m["name"])(*args),
+            "get": lambda m, args, kwargs: getattr(self.lent[m["id"]], m["name"]),
+            "set": lambda m, args, kwargs: setattr(self.lent[m["id"]], m["name"], args[0]),
+        }
+
+    def serve(self) -> None:
+        """Answer until the judge is gone."""
+        while True:
+            send(self.fd, self.answer(receive(self.fd)))
+
+    def answer(self, message: Any) -> Json:
+        """Carry out one request and say what came of it."""
+        try:
+            return self.load(message) if "code" in message else self.operate(message)
+        except Closed:
+            raise
+        except BaseException as error:
+            return {"error": describe(error)}
+
+    def load(self, message: dict[str, Any]) -> Json:
+        """Run the candidate's module and send back the names that the tests use."""
+        try:
+            code = compile(message["code"], FILENAME, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            # ValueError: source with null bytes. SyntaxWarning is no error here.
+            return {"syntax": [type(error).__name__, getattr(error, "lineno", None)]}
+        sys.modules["__main__"] = self.module
+        names = self.module.__dict__
+        exec(code, names)
+        wanted = {name: names[name] for name in message["names"] if name in names}
+        if message["entry"] is None:
+            defined = [v for v in names.values() if getattr(v, "__module__", None) == "__main__"]
+            wanted |= {"": defined[-1]} if defined else {}
+        encoder = Encoder(self.lend)
+        # A module would let the candidate answer for the standard library; the judge has its own.
+        return {
+            "ok": {
+                name: encoder.encode(value)
+                for name, value in wanted.items()
+                if not isinstance(value, ModuleType)
+            }
+        }
+
+    def operate(self, message: dict[str, Any]) -> Json:
+        """Carry out an operation on a lent object; arguments changed in place are sent back."""
+        decoder = Decoder(self.resolve)
+        args, kwargs = decoder.decode(message["args"])
+        received = decoder.containers
+        before = [_shallow(container) for container in received]
+        encoder = Encoder(self.lend, received)
+        try:
+            reply = {"ok": encoder.encode(self.operations[message["op"]](message, args, kwargs))}
+        except Closed:
+            raise
+        except BaseException as error:
+            reply = {"error": describe(error)}
+        changed = [
+            [i, encoder.contents(container)]
+            for i, container in enumerate(received)
+            if not _same(before[i], _shallow(container))
+        ]
+        return reply | ({"changed": changed} if changed else {})
+
+    def ask(self, op: str, handle: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Have the judge call what a test passed in; serves requests that this call causes."""
+        encoder = Encoder(self.lend)
+        send(self.fd, {"op": op, "id": handle, "args": encoder.encode((args, kwargs))})
+        while True:
+            message: Any = receive(self.fd)
+            if "op" not in message:
+                break
+            send(self.fd, self.answer(message))
+        if "error" in message:
+            raise getattr(builtins, message["error"], RuntimeError)
+        return Decoder(self.resolve, encoder.containers).decode(message["ok"])
+
+    def lend(self, value: object) -> dict[str, Json]:
+        """Keep an object that is not plain data and name it by number."""
+        if isinstance(value, Borrowed):
+            return {"o": value._handle}
+        plain = _numpy_as_plain(value)
+        if plain is not None:
+            return plain
+        self.lent.append(value)
+        return {"h": len(self.lent) - 1}
+
+    def resolve(self, tag: str, number: int) -> object:
+        """The object of a handle: `o` is one of ours, `h` one of the judge's."""
+        return self.lent[number] if tag == "o" else Borrowed(self, number)
+
+
+def describe(error: BaseException) -> Json:
+    """An exception as [built-in base, type name, message, line in the candidate's code]."""
+    base = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
+    try:
+        message = str(error)[:_MESSAGE_LENGTH]
+    except Exception:
+        message = ""
+    line, trace = None, error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == FILENAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return [base, type(error).__name__, message, line]
+
+
+def _shallow(container: Any) -> list[Any]:
+    kind = next(kind for kind in MUTABLE if isinstance(container, kind))
+    if kind is dict:
+        return [part for item in dict.items(container) for part in item]
+    return list(kind.__iter__(container))
+
+
+def _same(before: list[Any], after: list[Any]) -> bool:
+    return len(before) == len(after) and all(x is y for x, y in zip(before, after, strict=True))
+
+
+def _numpy_as_plain(value: Any) -> dict[str, Json] | None:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, (numpy.generic, numpy.ndarray)):
+        return None
+    return Encoder(_refuse).encode(value.tolist())
+
+
+def _refuse(value: object) -> dict[str, Json]:
+    raise Malformed(f"an array of {type(value).__name__}")
+
+
+def main(fd: int) -> None:
+    """Serve until the judge hangs up, then leave without running what the candidate left."""
+    try:
+        Server(fd).serve()
+    finally:
+        os._exit(0)

@@ -1,0 +1,139 @@
+"""Takes away from the calling process what a candidate must not have; nothing gives it back.
+
+Raw system calls through ctypes, so that nothing needs to be installed. Landlock's numbers and
+structures are those of include/uapi/linux/landlock.h, which are the same on both architectures.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import seccomp
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_CAPSET = {"x86_64": 126, "aarch64": 91}
+_CAPABILITY_VERSION_3 = 0x20080522
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _RulesetAttributes(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("files", "net", "scoped")]
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = [("allowed", ctypes.c_uint64), ("parent_fd", ctypes.c_int32)]
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def landlock_version() -> int:
+    """The kernel's Landlock version, 0 where there is none."""
+    return max(0, _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
+
+
+def drop_privileges() -> None:
+    """No capabilities, no way to gain any, and no other process may look in."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    number = _CAPSET.get(os.uname().machine)
+    if number is not None:
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+        _check(_libc.syscall(number, header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def restrict_files(version: int, readable: Iterable[Path]) -> None:
+    """Allow reading `readable` and listing the library's folders; refuse all other files."""
+    # Versions 2, 3 and 5 each added a right to files, 4 the network, 6 signals and sockets.
+    rights = 13 + (version >= 2) + (version >= 3) + (version >= 5)
+    attributes = _RulesetAttributes(
+        (1 << rights) - 1, 3 if version >= 4 else 0, 3 if version >= 6 else 0
+    )
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    ruleset = _libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), size, ctypes.c_uint32(0))
+    _check(ruleset, "landlock_create_ruleset")
+    for path in readable:
+        _allow(ruleset, path, _READ_FILE | (_READ_DIR if path.is_dir() else 0))
+    # The import system lists a folder before it opens a file in it.
+    _allow(ruleset, Path(sysconfig.get_path("stdlib")), _READ_DIR)
+    _allow(ruleset, Path(os.devnull), _READ_FILE | _WRITE_FILE)
+    _check(_libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
+    os.close(ruleset)
+
+
+def library_files() -> list[Path]:
+    """What a candidate may read: the standard library, what it links to, and time zones."""
+    library = Path(sysconfig.get_path("stdlib"))
+    parts = [p for p in library.iterdir() if p.name not in ("site-packages", "dist-packages")]
+    system = [Path(p) for p in ("/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo")]
+    shared = [
+        path
+        for folder in {Path(sys.base_prefix) / "lib", Path("/usr/lib"), *system[:3]}
+        for path in (folder.glob("*.so*") if folder.is_dir() else [])
+    ]
+    linked = [p for folder in system[:1] for p in folder.glob("*-linux-gnu")]
+    return [p for p in (*parts, *shared, *linked, system[3], Path("/etc/localtime")) if p.exists()]
+
+
+def limit(memory_bytes: int, cpu_s: int) -> None:
+    """Bound address space, processor time, files and core dumps of this process."""
+    for kind, soft, hard in (
+        (resource.RLIMIT_AS, memory_bytes, memory_bytes),
+        # The soft limit can be handled by the candidate, the hard one kills.
+        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_NOFILE, 64, 64),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        resource.setrlimit(kind, (soft, hard))
+
+
+def filter_calls(program: bytes) -> None:
+    """Install a seccomp filter on this thread and all it will start."""
+    prog = _FilterProgram(len(program) // 8, program)
+    number = _SECCOMP[os.uname().machine]
+    _check(_libc.syscall(number, 1, ctypes.c_uint32(0), ctypes.byref(prog)), "seccomp")
+
+
+def seccomp_works() -> bool:
+    """Whether the kernel takes filters on this architecture; asks without installing one."""
+    if seccomp.machine() is None:
+        return False
+    action = ctypes.c_uint32(0x00050000)
+    number = _SECCOMP[os.uname().machine]
+    return _libc.syscall(number, 2, ctypes.c_uint32(0), ctypes.byref(action)) == 0
+
+
+def _allow(ruleset: int, path: Path, rights: int) -> None:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = _PathBeneath(rights, fd)
+    done = _libc.syscall(_ADD_RULE, ruleset, 1, ctypes.byref(rule), ctypes.c_uint32(0))
+    os.close(fd)
+    _check(done, f"landlock_add_rule for {path}")
+
+
+def _prctl(option: int, value: int) -> None:
+    _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+
+
+def _check(result: int, call: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")

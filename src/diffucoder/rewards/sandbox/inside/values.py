@@ -1,0 +1,223 @@
+"""The closed format in which Python values cross between judge and guest.
+
+JSON scalars and lists stand for themselves; everything else is an object with one tagged entry.
+Containers that can be changed are numbered in the order in which they appear, so that two places
+which share one list still share it on the other side, and a list that the candidate changes in
+place can be changed in place for the test. Nothing in the format names code: an object that is
+not plain data crosses as a number, a handle, which only its owner can resolve.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from .wire import Json, Malformed
+
+MAX_DEPTH = 150
+# json and int() refuse longer decimal numbers; larger integers cross in hexadecimal.
+_PLAIN_INT = 10**4000
+
+_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
+}
+MUTABLE = (list, dict, set, bytearray, deque)
+
+
+class Encoder:
+    """Turns values into JSON.
+
+    `export` gives the handle of an object that is not plain data, as a tagged entry;
+    `known` are containers the other side already holds, by number.
+    """
+
+    def __init__(
+        self, export: Callable[[object], dict[str, Json]], known: Iterable[object] = ()
+    ) -> None:
+        self.export = export
+        # Held here so that no id is given out twice while the message is being made.
+        self.containers = list(known)
+        self.numbers = {id(container): i for i, container in enumerate(self.containers)}
+
+    def encode(self, value: Any, depth: int = 0) -> Json:
+        """The JSON form of `value`. Raises Malformed when it is nested too deeply."""
+        kind = type(value)
+        if kind is str or kind is bool or kind is float or value is None:
+            return value
+        if kind is int:
+            return value if -_PLAIN_INT < value < _PLAIN_INT else {"i": hex(value)}
+        if depth > MAX_DEPTH:
+            raise Malformed("nested too deeply")
+        number = self.numbers.get(id(value))
+        if number is not None:
+            return {"r": number}
+        return self._encode_object(value, depth + 1)
+
+    def _encode_object(self, value: Any, depth: int) -> Json:
+        # Raw methods of the base types: a subclass must not decide what it looks like.
+        if isinstance(value, MUTABLE):
+            self.numbers[id(value)] = len(self.containers)
+            self.containers.append(value)
+            return self._tagged_contents(value, depth)
+        if isinstance(value, tuple):
+            return {"t": self._each(tuple.__iter__(value), depth)}
+        if isinstance(value, (str, bool, int, float)):
+            return self.encode(_plain_scalar(value))
+        if isinstance(value, frozenset):
+            return {"z": self._each(frozenset.__iter__(value), depth)}
+        if isinstance(value, bytes):
+            return {"b": bytes.hex(value)}
+        if isinstance(value, complex):
+            return {"c": [value.real, value.imag]}
+        if isinstance(value, range):
+            return {"R": [self.encode(part) for part in (value.start, value.stop, value.step)]}
+        if isinstance(value, Decimal):
+            return {"D": Decimal.__str__(value)}
+        if isinstance(value, Fraction):
+            return {"F": [self.encode(value.numerator), self.encode(value.denominator)]}
+        if value is Ellipsis:
+            return {"e": None}
+        if isinstance(value, type) and _TYPES.get(value.__name__) is value:
+            return {"T": value.__name__}
+        return self.export(value)
+
+    def _tagged_contents(self, value: Any, depth: int) -> Json:
+        contents = self.contents(value, depth)
+        if isinstance(value, list):
+            return contents
+        tag = next(t for kind, t in _MUTABLE_TAGS.items() if isinstance(value, kind))
+        return {tag: contents}
+
+    def contents(self, value: Any, depth: int = 1) -> Json:
+        """What is in a mutable container, without the container itself."""
+        if isinstance(value, list):
+            return self._each(list.__iter__(value), depth)
+        if isinstance(value, dict):
+            items = list(dict.items(value))
+            return [[self.encode(k, depth), self.encode(v, depth)] for k, v in items]
+        if isinstance(value, set):
+            return self._each(set.__iter__(value), depth)
+        if isinstance(value, bytearray):
+            return bytearray.hex(value)
+        return self._each(deque.__iter__(value), depth)
+
+    def _each(self, values: Iterable[Any], depth: int) -> list[Json]:
+        encode = self.encode
+        return [encode(value, depth) for value in values]
+
+
+class Decoder:
+    """Turns JSON back into values, or raises Malformed; runs nothing that the sender chose.
+
+    `resolve` maps a tag of `HANDLES` and its number to an object; `known` are the containers
+    that the message may refer to, by number.
+    """
+
+    HANDLES = ("h", "o")
+
+    def __init__(
+        self, resolve: Callable[[str, int], object], known: Iterable[object] = ()
+    ) -> None:
+        self.resolve = resolve
+        self.containers: list[Any] = list(known)
+
+    def decode(self, tree: Json) -> Any:
+        """The value of a JSON tree. Raises Malformed for whatever no encoder sends."""
+        try:
+            return self._decode(tree)
+        except Malformed:
+            raise
+        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            raise Malformed(type(error).__name__) from error
+
+    def refill(self, number: Json, contents: Json) -> None:
+        """Replace what is in container `number`, in place."""
+        try:
+            container = self.containers[_index(number)]
+            self._fill(container, contents)
+        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            raise Malformed(type(error).__name__) from error
+
+    def _decode(self, tree: Json) -> Any:
+        if isinstance(tree, list):
+            return self._new([], tree)
+        if not isinstance(tree, dict):
+            return tree
+        ((tag, payload),) = tree.items()
+        if tag in _MUTABLE_KINDS:
+            return self._new(_MUTABLE_KINDS[tag](), payload)
+        if tag == "r":
+            return self.containers[_index(payload)]
+        if tag in self.HANDLES:
+            return self.resolve(tag, _index(payload))
+        return _IMMUTABLE[tag](self, payload)
+
+    def _new(self, container: Any, contents: Json) -> Any:
+        self.containers.append(container)
+        self._fill(container, contents)
+        return container
+
+    def _fill(self, container: Any, contents: Any) -> None:
+        if isinstance(container, dict):
+            pairs = [(self._decode(k), self._decode(v)) for k, v in contents]
+            container.clear()
+            container.update(pairs)
+        elif isinstance(container, bytearray):
+            container[:] = bytes.fromhex(contents)
+        else:
+            values = self.many(contents)
+            container.clear()
+            (container.update if isinstance(container, set) else container.extend)(values)
+
+    def many(self, trees: Json) -> list[Any]:
+        """Each of a list of trees."""
+        if not isinstance(trees, list):
+            raise Malformed("a list was expected")
+        return [self._decode(tree) for tree in trees]
+
+
+_MUTABLE_TAGS = {dict: "d", set: "s", bytearray: "B", deque: "q"}
+_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {tag: kind for kind, tag in _MUTABLE_TAGS.items()}
+
+
+def _plain_scalar(value: Any) -> Any:
+    for kind, plain in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if isinstance(value, kind):
+            return plain(value)
+    raise TypeError(type(value).__name__)
+
+
+def _index(number: Json) -> int:
+    if type(number) is not int or number < 0:
+        raise Malformed("a number was expected")
+    return number
+
+
+def _hexadecimal(_: Decoder, payload: Any) -> int:
+    return int(payload, 16)
+
+
+def _decimal(_: Decoder, payload: Any) -> Decimal:
+    if not isinstance(payload, str):
+        raise Malformed("text was expected")
+    return Decimal(payload)
+
+
+def _type(_: Decoder, payload: Any) -> type:
+    return _TYPES[payload]
+
+
+_IMMUTABLE: dict[str, Callable[[Decoder, Any], Any]] = {
+    "i": _hexadecimal,
+    "t": lambda decoder, payload: tuple(decoder.many(payload)),
+    "z": lambda decoder, payload: frozenset(decoder.many(payload)),
+    "b": lambda decoder, payload: bytes.fromhex(payload),
+    "c": lambda decoder, payload: complex(*payload),
+    "R": lambda decoder, payload: range(*decoder.many(payload)),
+    "D": _decimal,
+    "F": lambda decoder, payload: Fraction(*map(int, decoder.many(payload))),
+    "e": lambda decoder, payload: Ellipsis,
+    "T": _type,
+}
