@@ -6,7 +6,7 @@ from kedro.framework.context import CatalogCommandsMixin
 from kedro.io import DataCatalog
 
 
-class FreshCatalog(CatalogCommandsMixin, DataCatalog):
+class FreshCatalog(DataCatalog, CatalogCommandsMixin):
     """Kedro's catalog, but `exists` denies what a changed parameter, input or line of code
     has outdated, so that `--only-missing-outputs` makes it again.
 

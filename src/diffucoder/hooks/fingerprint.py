@@ -149,12 +149,10 @@ def _module_file(root: Path, name: str) -> Path | None:
 
 def _companions(package: Path) -> list[Path]:
     """Files that are no Python in a package and in its plain sub-folders: templates."""
-    folders = [package] + [
+    plain = [
         folder
-        for folder in package.iterdir()
-        if folder.is_dir()
-        and folder.name != "__pycache__"
-        and not (folder / "__init__.py").exists()
+        for folder in sorted(package.iterdir())
+        if folder.is_dir() and not (folder / "__init__.py").exists()
     ]
     return [
         file

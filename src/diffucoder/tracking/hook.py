@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from diffucoder.datasets.identity import digest, local_path
 from diffucoder.tracking.flatten import flatten
+from diffucoder.tracking.runs import log_parameters
 
 # Rows from the start and from the end of the rollouts that the UI shows: enough to read.
 SAMPLE_ROWS = 8
@@ -52,14 +53,20 @@ class TrackingHook(MlflowHook):
     def before_node_run(
         self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], is_async: bool
     ) -> None:
+        import mlflow
+
+        if not self._is_mlflow_enabled:
+            return
+        if mlflow.active_run() is None:
+            # The active run is a thread's own; the node may run in another than the pipeline.
+            mlflow.start_run(run_id=self.run_id, nested=True)
         plain = {
-            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            name.removeprefix("params:"): _plain(value)
             for name, value in inputs.items()
             if name.startswith("params:")
         }
-        super().before_node_run(node, catalog, plain, is_async)
-        if self._is_mlflow_enabled:
-            self._log_inputs(node, catalog)
+        log_parameters(mlflow.MlflowClient(), self.run_id, plain)
+        self._log_inputs(node, catalog)
 
     # After the hooks that complete summary.json.
     @hook_impl(trylast=True)
@@ -86,6 +93,10 @@ class TrackingHook(MlflowHook):
             self._inputs_logged.add(name)
             content = digest(path)[:DIGEST_CHARACTERS]
             mlflow.log_input(MetaDataset(local(str(path)), name, content), context=node.name)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def log_results(outputs: set[str], catalog: CatalogProtocol) -> None:

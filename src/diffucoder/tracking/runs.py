@@ -49,16 +49,22 @@ def child_run(stage: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, s
 
 
 def _create(client: Any, parent: Any, stage: str, parameters: Mapping[str, Any]) -> str:
-    from mlflow.entities import Param
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     run = client.create_run(
         parent.experiment_id, tags={MLFLOW_PARENT_RUN_ID: parent.run_id}, run_name=stage
     )
+    log_parameters(client, run.info.run_id, parameters)
+    return run.info.run_id
+
+
+def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
+    """Log nested parameters flattened; one that is too long for MLflow is cut."""
+    from mlflow.entities import Param
+
     values = [Param(name, text_of(value)) for name, value in flatten(parameters).items()]
     for batch in batches(values):
-        client.log_batch(run.info.run_id, params=batch)
-    return run.info.run_id
+        client.log_batch(run_id, params=batch)
 
 
 def end_active_runs(status: str) -> None:
