@@ -8,10 +8,10 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import BadParameters, SandboxUnavailable
-from .inside import lockdown, wire
-from .records import Program, Verdict
-from .worker import Worker
+from diffucoder.errors import BadParameters, SandboxUnavailable
+from diffucoder.rewards.sandbox.inside import lockdown, wire
+from diffucoder.rewards.sandbox.records import Program, Verdict
+from diffucoder.rewards.sandbox.worker import Worker
 
 # Strongest first. `unsafe` contains nothing and is never chosen by itself.
 TIERS = ("landlock+seccomp", "landlock", "unsafe")

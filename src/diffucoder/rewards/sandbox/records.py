@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...errors import BadData
+from diffucoder.errors import BadData
 
-Status = Literal[
-    "passed", "failed", "error", "syntax", "timeout", "memory", "denied", "crashed"
-]
+Status = Literal["passed", "failed", "error", "syntax", "timeout", "memory", "denied", "crashed"]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import SandboxUnavailable
-from .inside import judge, wire
+from diffucoder.errors import SandboxUnavailable
+from diffucoder.rewards.sandbox.inside import judge, wire
 
 _FOLDER = str(Path(__file__).parent)
 

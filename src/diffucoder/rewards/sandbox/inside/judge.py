@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from . import lockdown
-from .remote import CandidateError, GuestGone, NotAProgram, Session
+from .remote import CandidateError, NotAProgram, Session
 from .suite import Suite, prepare
 from .wire import Closed, Malformed, receive, send
 from .zygote import REPORT

@@ -84,9 +84,7 @@ def _own(nodes: list[ast.AST]) -> set[str]:
 
 def _called(nodes: list[ast.AST], own: set[str]) -> str | None:
     """The function under test: the first called name that is not built in, else the first."""
-    called = [
-        n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-    ]
+    called = [n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     called = [name for name in called if name not in own]
     foreign = [name for name in called if not hasattr(builtins, name)]
     return next(iter(foreign or called), None)

@@ -117,9 +117,7 @@ class Decoder:
 
     HANDLES = ("h", "o")
 
-    def __init__(
-        self, resolve: Callable[[str, int], object], known: Iterable[object] = ()
-    ) -> None:
+    def __init__(self, resolve: Callable[[str, int], object], known: Iterable[object] = ()) -> None:
         self.resolve = resolve
         self.containers: list[Any] = list(known)
 

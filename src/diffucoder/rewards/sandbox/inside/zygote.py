@@ -5,6 +5,7 @@ the guest's channel. `r` kills and reaps the guest: the answer is its exit statu
 time.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -98,9 +99,7 @@ def become_guest(
 def reap(pid: int) -> bytes:
     """Kill what is left of the guest's session and report how its first process ended."""
     for kill in (os.killpg, os.kill):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     _, status, usage = os.wait4(pid, 0)
     return REPORT.pack(status, usage.ru_utime + usage.ru_stime)

@@ -1,0 +1,95 @@
+"""Percentile bootstrap intervals (Efron and Tibshirani 1993, chapter 13)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Draws held in memory at once.
+_CELLS = 4_000_000
+
+
+def interval(
+    values: Sequence[float] | NDArray[np.float64], resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """Interval of the mean of `values` when its units are drawn anew with replacement.
+
+    Args:
+        values: one value a unit, usually a problem.
+        resamples: draws of a whole set.
+        confidence: share of the draws' means inside the interval.
+        seed: of the draws; equal seeds give equal intervals.
+
+    Returns:
+        The low and the high end.
+
+    Raises:
+        ValueError: for no values, or numbers out of range.
+    """
+    units = np.asarray(values, dtype=np.float64)
+    _check(units, resamples, confidence)
+    generator = np.random.default_rng(seed)
+
+    def draw(count: int) -> NDArray[np.float64]:
+        return units[generator.integers(len(units), size=(count, len(units)))].mean(axis=1)
+
+    return _ends(_in_chunks(resamples, len(units), draw), confidence)
+
+
+def cluster_interval(
+    values: Sequence[Sequence[float]] | NDArray[np.float64],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float, float]:
+    """Interval of the mean when seeds are drawn anew, and problems within each drawn seed.
+
+    Args:
+        values: [seeds, problems], the same problems in each row.
+        resamples: draws.
+        confidence: share of the draws' means inside the interval.
+        seed: of the draws.
+
+    Returns:
+        The low and the high end.
+
+    Raises:
+        ValueError: for no values, or numbers out of range.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"expected [seeds, problems], got an array of {table.ndim} dimensions")
+    _check(table, resamples, confidence)
+    clusters, units = table.shape
+    generator = np.random.default_rng(seed)
+
+    def draw(count: int) -> NDArray[np.float64]:
+        rows = generator.integers(clusters, size=(count, clusters, 1))
+        columns = generator.integers(units, size=(count, clusters, units))
+        return table[rows, columns].mean(axis=(1, 2))
+
+    return _ends(_in_chunks(resamples, clusters * units, draw), confidence)
+
+
+def _in_chunks(
+    resamples: int, cells: int, draw: Callable[[int], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """The means of all draws, no more cells at once than memory should hold."""
+    chunk = max(1, _CELLS // cells)
+    counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
+    return np.concatenate([draw(count) for count in counts])
+
+
+def _ends(means: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def _check(values: NDArray[np.float64], resamples: int, confidence: float) -> None:
+    if values.size == 0:
+        raise ValueError("no values: an interval needs at least one")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")

@@ -1,0 +1,32 @@
+"""The unbiased estimate of pass@k (Chen et al. 2021, arXiv 2107.03374, equation 1)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that at least one of k samples passes, drawn from n of which c passed.
+
+    1 - C(n - c, k) / C(n, k), in exact integers.
+
+    Args:
+        n: samples of a problem.
+        c: how many of them passed.
+        k: how many may be tried.
+
+    Raises:
+        ValueError: unless 0 <= c <= n and 1 <= k <= n.
+    """
+    if not 0 <= c <= n:
+        raise ValueError(f"c must lie between 0 and n: got c={c}, n={n}")
+    if not 1 <= k <= n:
+        raise ValueError(f"k must lie between 1 and n: got k={k}, n={n}; draw more samples")
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def per_problem(n: Sequence[int], c: Sequence[int], k: int) -> NDArray[np.float64]:
+    """`pass_at_k` of each problem, in the order given."""
+    return np.array([pass_at_k(int(a), int(b), k) for a, b in zip(n, c, strict=True)])

@@ -1,0 +1,93 @@
+"""Rewards: plain functions from a record to a number, summed by weight."""
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from diffucoder.config.rewards import RewardParams
+from diffucoder.errors import BadParameters
+from diffucoder.rewards import extract
+from diffucoder.rewards.sandbox import Verdict
+
+
+@dataclass(frozen=True)
+class RewardRecord:
+    """All that a reward may look at.
+
+    Attributes:
+        prompt: what the user said.
+        completion: the model's text.
+        code: what was extracted from it, or None.
+        verdict: what the sandbox found when it ran `code` against the problem's tests.
+    """
+
+    prompt: str
+    completion: str
+    code: str | None
+    verdict: Verdict
+
+
+RewardFunction = Callable[[RewardRecord], float]
+
+
+def tests_passed(record: RewardRecord) -> float:
+    """Share of the unit tests passed, 0 to 1; 0 when the completion has no code block."""
+    return record.verdict.pass_rate if record.code is not None else 0.0
+
+
+def code_format(record: RewardRecord) -> float:
+    """0 without a fenced block, 0.5 for one with a syntax error, 1 for one that parses."""
+    return extract.format_reward(record.completion)
+
+
+def score(
+    records: Sequence[RewardRecord], rewards: RewardParams
+) -> tuple[list[float], list[dict[str, float]]]:
+    """The weighted sum of all rewards for each record, and its parts.
+
+    Args:
+        records: one for each completion.
+        rewards: functions by import path, with their weights.
+
+    Returns:
+        Totals, and for each record the value of each part before its weight.
+
+    Raises:
+        BadParameters: if a function cannot be imported or gives something other than a finite
+            number.
+    """
+    functions = {name: resolve(term.function) for name, term in rewards.terms.items()}
+    parts = [
+        {name: _value(function, name, record) for name, function in functions.items()}
+        for record in records
+    ]
+    totals = [
+        sum(term.weight * values[name] for name, term in rewards.terms.items()) for values in parts
+    ]
+    return totals, parts
+
+
+def resolve(path: str) -> RewardFunction:
+    """Import a reward function from `package.module.function`.
+
+    Raises:
+        BadParameters: if there is no such function.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadParameters(
+            f"reward function {path!r} cannot be imported ({error}): write package.module.function"
+        ) from error
+    if not callable(function):
+        raise BadParameters(f"reward function {path!r} is a {type(function).__name__}")
+    return function
+
+
+def _value(function: RewardFunction, name: str, record: RewardRecord) -> float:
+    value = function(record)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadParameters(f"reward {name!r} gave {value!r}: it must give a finite number")
+    return float(value)
