@@ -19,6 +19,7 @@ import deepspeed
 
 from diffucoder.config.training import OptimizerParams, TrainingParams
 from diffucoder.datasets.atomic import atomic_directory
+from diffucoder.errors import BadCheckpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,6 +30,9 @@ logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 # Old names that DeepSpeed calls at every ZeRO step, and one that older transformers need.
 for renamed in ("all_gather_into_tensor", "reduce_scatter_tensor", "gradient_checkpointing_enable"):
     warnings.filterwarnings("ignore", f".*{renamed}.*deprecated", FutureWarning)
+
+# Folder of DeepSpeed's files within a save.
+TAG = "engine"
 
 
 class WithLoss(nn.Module):
@@ -179,13 +183,23 @@ def save(engine: Engine, folder: Path) -> None:
     Raises:
         OSError, RuntimeError: if the disk is full or cannot be written.
     """
-    engine.runtime.save_checkpoint(str(folder), tag="engine", save_latest=False)
+    engine.runtime.save_checkpoint(str(folder), tag=TAG, save_latest=False)
 
 
-def load(engine: Engine, folder: Path) -> bool:
-    """Read back what `save` wrote; returns whether there was anything to read."""
-    path, _ = engine.runtime.load_checkpoint(str(folder), tag="engine")
-    return path is not None
+def load(engine: Engine, folder: Path) -> None:
+    """Read back what `save` wrote; all ranks call it.
+
+    Raises:
+        BadCheckpoint: if there is no state below `folder`, or it cannot be read.
+    """
+    remedy = "delete it to go on from the save before, or from the start"
+    if not (folder / TAG).is_dir():
+        # DeepSpeed would go on with untrained weights and say nothing.
+        raise BadCheckpoint(f"{folder}: holds no {TAG!r} folder with DeepSpeed's state; {remedy}")
+    try:
+        engine.runtime.load_checkpoint(str(folder), tag=TAG)
+    except Exception as error:
+        raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {remedy}") from error
 
 
 def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> None:

@@ -22,7 +22,7 @@ from diffucoder.engine.job import Job
 from diffucoder.errors import MissingInput, TrainingFailed
 
 JOB_FILE, LOG_FILE, STOP_FILE = "job.json", "worker.log", "STOP"
-WORKER = "diffucoder.engine.worker"
+WORKER, LOCAL_RANKS = "diffucoder.engine.worker", "diffucoder.engine.local_ranks"
 # sysexits.h's "try again": the rank was stopped by a signal of its own, after a save.
 EXIT_STOPPED = 75
 LINES_IN_ERROR = 30
@@ -96,14 +96,14 @@ def command(engine: EngineParams, arguments: list[str]) -> list[str]:
                 "`name slots=N` a machine, or set it to null to use this machine"
             )
         launcher = ["-m", "deepspeed.launcher.runner", "--hostfile", engine.hostfile]
-        # Without the last two DeepSpeed puts an argument of its own before ours.
         port = ["--master_port", str(_free_port())]
-        return [sys.executable, *launcher, *port, "--no_local_rank", "--module", WORKER, *arguments]
+        # DeepSpeed would put an argument of its own before ours.
+        ours = ["--no_local_rank", "--module", WORKER, *arguments]
+        return [sys.executable, *launcher, *port, *ours]
     if engine.ranks == 1:
         return [sys.executable, "-m", WORKER, *arguments]
-    launcher = ["-m", "torch.distributed.run", "--standalone"]
-    ranks = f"--nproc-per-node={engine.ranks}"
-    return [sys.executable, *launcher, ranks, "-m", WORKER, *arguments]
+    ranks = ["--standalone", f"--nproc-per-node={engine.ranks}"]
+    return [sys.executable, "-m", LOCAL_RANKS, *ranks, "-m", WORKER, *arguments]
 
 
 def die_with_parent() -> None:

@@ -61,11 +61,7 @@ def resume(context: Context, engine: Engine) -> tuple[int, dict[str, Any]]:
             f"{newest.path}: written by {newest.world_size} ranks, cannot go on with "
             f"{context.world_size}; run with {newest.world_size}, or delete {context.job.work}"
         )
-    if not deepspeed.load(engine, newest.path):
-        raise BadCheckpoint(
-            f"{newest.path}: DeepSpeed finds no state in it; delete it to go on from the save "
-            "before"
-        )
+    deepspeed.load(engine, newest.path)
     extra = torch.load(newest.path / f"extra-{context.rank}.pt", weights_only=True)
     context.reporter.rewind(newest.step)
     if context.rank == 0:

@@ -1,0 +1,153 @@
+"""A run that was cut short and resumed ends with the weights of one that was not."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_stage import loss, prepare, rows_between, tiny_model
+
+from diffucoder.config.training import TrainingParams
+from diffucoder.engine import saves, state
+from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.deepspeed import Engine, export, gathered, initialize
+from diffucoder.engine.job import Job
+from diffucoder.engine.loop import fit
+from diffucoder.engine.reporter import read_metrics
+from diffucoder.errors import BadCheckpoint, TrainingFailed
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*all_gather_into_tensor:FutureWarning")
+
+
+def train(context: Context, training: TrainingParams, stop_in: int | None = None) -> Engine:
+    """Train, and ask for a stop during step `stop_in`."""
+    engine = initialize(tiny_model(context.job.seed), training)
+
+    def reader(first: int, last: int) -> list[torch.Tensor]:
+        if first // training.batch_size == stop_in:
+            context.stop_signals.append(15)
+        return rows_between(first, last)
+
+    fit(context, engine, reader, prepare, loss)
+    return engine
+
+
+def weights(engine: Engine) -> list[torch.Tensor]:
+    with gathered(engine) as model:
+        return [weight.detach().clone() for weight in model.parameters()]
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    zero_stage: int,
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training(engine={"zero_stage": zero_stage, "micro_batch": 4})
+    whole = train(context_of(job(params, "whole")), params)
+    cut = job(params, "cut")
+    with pytest.raises(Stopped, match="stopped and saved after step 3"):
+        train(context_of(cut), params, stop_in=2)
+    resumed = train(context_of(cut), params)
+    for one, other in zip(weights(whole), weights(resumed), strict=True):
+        assert torch.equal(one, other)
+    assert [record["step"] for record in read_metrics(cut.work / "metrics.jsonl")] == [*range(1, 7)]
+
+
+def test_saves_are_made_by_the_clock_and_the_last_are_kept(
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training(engine={"save_every_s": 1e-9, "keep_last": 2})
+    timed = job(params)
+    train(context_of(timed), params)
+    # The end is no save: what comes out of it is the checkpoint.
+    assert [save.step for save in saves.saves_of(timed.work)] == [4, 5]
+
+
+def test_what_a_stage_adds_comes_back(
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training()
+    context = context_of(job(params))
+    engine = initialize(tiny_model(0), params)
+    assert state.resume(context, engine) == (0, {})
+    extra = {"rewards": torch.arange(3), "synced": 4, "names": ["a"]}
+    state.save(context, engine, 5, extra)
+    step, back = state.resume(context, engine)
+    assert step == 5
+    assert torch.equal(back.pop("rewards"), torch.arange(3))
+    assert back == {"synced": 4, "names": ["a"]}
+
+
+def test_a_full_disk_is_one_error_and_spares_earlier_saves(
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training()
+    context = context_of(job(params))
+    engine = initialize(tiny_model(0), params)
+    state.save(context, engine, 1, {})
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The system refuses to let any file grow beyond this, as a full disk would.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, unlimited[1]))
+    try:
+        with pytest.raises(TrainingFailed, match=r"cannot save.*the save at step 1 is intact"):
+            state.save(context, engine, 2, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert [path.name for path in (context.job.work / "saves").iterdir()] == ["step-00000001"]
+    assert state.resume(context, engine) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("world_size", "files", "message"),
+    [
+        (4, [], "written by 4 ranks, cannot go on with 1"),
+        (1, [], "holds no 'engine' folder"),
+        (1, ["engine/mp_rank_00_model_states.pt"], "cannot be read"),
+    ],
+)
+def test_a_save_that_cannot_be_resumed_is_refused(
+    world_size: int,
+    files: list[str],
+    message: str,
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training()
+    context = context_of(job(params))
+    with saves.atomic_directory(saves.folder(context.job.work, 1)) as partial:
+        saves.write_manifest(partial, 1, world_size, context.identity)
+        for name in files:
+            (partial / name).parent.mkdir()
+            (partial / name).write_bytes(b"half of it")
+    with pytest.raises(BadCheckpoint, match=message):
+        state.resume(context, initialize(tiny_model(0), params))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 3])
+def test_an_export_loads_with_stock_classes(
+    zero_stage: int,
+    training: Callable[..., TrainingParams],
+    process_group: None,
+    tokenizer_dir: Path,
+    tmp_path: Path,
+) -> None:
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    engine = initialize(tiny_model(3), training(engine={"zero_stage": zero_stage}))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_dir)
+    export(engine, tokenizer, tmp_path / "model")
+    assert (tmp_path / "model" / "COMPLETE").is_file()
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    for name, weight in tiny_model(3).named_parameters():
+        assert torch.equal(loaded.get_parameter(name), weight)
+    assert len(PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")) == 3
