@@ -86,7 +86,10 @@ class FilterParams(Params):
         max_mean_line_chars: mean line length above which code counts as minified, in characters.
         generated_markers: regular expressions, any letter case, that mark generated code.
         header_lines: how many first lines are searched for them.
-        max_data_share: largest share of lines that module-level literals may take.
+        must_parse: whether a document must be Python that parses; false for corpora of other
+            text too.
+        max_data_share: largest share of lines that module-level literals may take, of documents
+            that must parse.
     """
 
     min_bytes: int = Field(ge=0)
@@ -95,6 +98,7 @@ class FilterParams(Params):
     max_mean_line_chars: float = Field(gt=0)
     generated_markers: list[str]
     header_lines: int = Field(ge=0)
+    must_parse: bool
     max_data_share: float = Field(ge=0, le=1)
 
 
@@ -208,3 +212,12 @@ class IngestionParams(Params):
     packing: PackingParams
     curation: CurationParams
     context: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _functions_are_cut_from_python(self) -> "IngestionParams":
+        if self.curation.functions and not self.filters.must_parse:
+            raise ValueError(
+                "curation.functions needs filters.must_parse: functions are cut out of documents "
+                "that parse as Python; set one to true or the other to null"
+            )
+        return self

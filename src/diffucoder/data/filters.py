@@ -32,7 +32,8 @@ def reason_to_reject(document: Document, params: FilterParams) -> Reason | None:
     if document.bytes > params.max_bytes:
         return Reason("too_large", f"{document.bytes} bytes")
     lines = document.text.splitlines()
-    return _generated(lines, params) or _long_lines(lines, params) or _syntax(document.text, params)
+    found = _generated(lines, params) or _long_lines(lines, params)
+    return _syntax(document.text, params) if not found and params.must_parse else found
 
 
 def _generated(lines: list[str], params: FilterParams) -> Reason | None:

@@ -96,7 +96,7 @@ def _wrong_references(problems: list[Problem]) -> dict[str, tuple[str, str]]:
             for verdict in sandbox.run(programs[begin : begin + PROGRAMS_AT_A_TIME])
         ]
     for problem, verdict in zip(checkable, verdicts, strict=True):
-        if not verdict.passed:
+        if verdict.status != "passed":
             detail = f"{verdict.status}, passes {verdict.pass_rate:.0%} of its tests"
             reasons[problem.problem_id] = "reference_fails", detail
     return reasons
