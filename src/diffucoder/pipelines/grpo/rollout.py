@@ -1,0 +1,230 @@
+"""Sampling completions, running their tests, and what they earn.
+
+Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas positions.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.grpo import GrpoParams
+from diffucoder.data.tokenizer import SpecialIds
+from diffucoder.decoding import generate
+from diffucoder.engine.context import Context
+from diffucoder.rewards.extract import extract_code
+from diffucoder.rewards.functions import RewardRecord, score
+from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
+from diffucoder.rl.advantages import leave_one_out, zero_variance
+from diffucoder.rl.rollouts import CompletionBatch, from_canvas
+
+# Namespaces of draws, apart from the optimizer's own (step, iteration, row).
+ROLLOUT, VALIDATION, ORDER = -1, -2, -3
+
+
+@dataclass(frozen=True)
+class Task:
+    """A problem with its prompt in tokens."""
+
+    problem_id: str
+    prompt: str
+    prompt_tokens: list[int]
+    entry_point: str
+    tests: list[str] | str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], prompt_tokens: list[int]) -> "Task":
+        """Make a task from a row of the problem table."""
+        tests = record["check"] or list(record["tests"])
+        return cls(
+            record["problem_id"], record["prompt"], prompt_tokens, record["entry_point"], tests
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A completion and what became of it."""
+
+    tokens: list[int]
+    text: str
+    verdict: Verdict
+    reward: float
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One step's completions on this rank.
+
+    Attributes:
+        tasks: P problems.
+        scored: B completions, those of a problem together.
+        batch: the completions as tensors.
+        advantages_PG: leave-one-out advantages.
+        rewards_PG: rewards.
+        reward_seconds: time spent in the sandbox.
+    """
+
+    tasks: list[Task]
+    scored: list[Scored]
+    batch: CompletionBatch
+    advantages_PG: Tensor
+    rewards_PG: Tensor
+    reward_seconds: float
+
+    def metrics(self, context: Context) -> dict[str, float]:
+        """Means over the completions of all ranks; every rank calls it."""
+        parts = sorted(self.scored[0].parts)
+        rows = [
+            [s.reward, s.verdict.status == "passed", s.verdict.pass_rate, len(s.tokens)]
+            + [s.parts[part] for part in parts]
+            for s in self.scored
+        ]
+        names = ["reward/total", "pass_rate", "test_pass_rate", "completion_length"]
+        names += [f"reward/{part}" for part in parts]
+        sums = context.sums(torch.tensor([[float(v) for v in row] + [1.0] for row in rows]).sum(0))
+        flat = zero_variance(self.rewards_PG)
+        groups = context.sums(torch.tensor([float(flat.sum()), float(len(flat))]))
+        means = dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        return means | {"zero_variance_groups": float(groups[0] / groups[1])}
+
+    def write(self, folder: Path, step: int, rank: int) -> None:
+        """Write the rollouts as a Parquet file of their own."""
+        group = self.rewards_PG.shape[1]
+        advantages = self.advantages_PG.flatten().tolist()
+        rows = [
+            {
+                "step": step,
+                "problem_id": self.tasks[index // group].problem_id,
+                "prompt": self.tasks[index // group].prompt,
+                "completion": scored.text,
+                "reward": scored.reward,
+                **{f"reward_{name}": value for name, value in scored.parts.items()},
+                "status": scored.verdict.status,
+                "pass_rate": scored.verdict.pass_rate,
+                "advantage": advantages[index],
+                "length": len(scored.tokens),
+            }
+            for index, scored in enumerate(self.scored)
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_parquet(folder / f"step-{step:06d}-{rank:04d}.parquet", index=False)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What is needed to sample and score on this rank."""
+
+    context: Context
+    params: GrpoParams
+    tokenizer: Any
+    special: SpecialIds
+    sandbox: Sandbox
+
+    def roll_out(self, model: nn.Module, tasks: list[Task], step: int, first_row: int) -> Rollout:
+        """Sample a group for each task and score it.
+
+        Args:
+            model: the policy.
+            tasks: this rank's P problems.
+            step: number of the step, which names the draws together with the row.
+            first_row: number of this rank's first completion among those of all ranks.
+        """
+        group = self.params.completions_per_prompt
+        repeated = [task for task in tasks for _ in range(group)]
+        rows = range(first_row, first_row + len(repeated))
+        streams = [self.context.generator(step, ROLLOUT, row) for row in rows]
+        canvas_BL, texts, tokens = self._sample(model, repeated, self.params.decoding, streams)
+        began = time.monotonic()
+        scored = self._score(repeated, texts, tokens)
+        seconds = time.monotonic() - began
+        rewards_PG = torch.tensor([s.reward for s in scored]).view(len(tasks), group)
+        batch = from_canvas(
+            [task.prompt_tokens for task in repeated],
+            canvas_BL,
+            self.special.turn_end,
+            self.special.pad,
+        )
+        advantages_PG = leave_one_out(rewards_PG)
+        # Exactly 0 where nothing is to be learned, whatever rounding left.
+        advantages_PG[zero_variance(rewards_PG)] = 0.0
+        return Rollout(tasks, scored, batch, advantages_PG, rewards_PG, seconds)
+
+    def validate(self, model: nn.Module, tasks: list[Task]) -> float:
+        """Share of sampled completions that pass all tests, over all ranks."""
+        options = self.params.validation
+        mine = range(self.context.rank, len(tasks) * options.samples, self.context.world_size)
+        repeated = [tasks[row % len(tasks)] for row in mine]
+        streams = [self.context.generator(VALIDATION, row) for row in mine]
+        _, texts, tokens = self._sample(model, repeated, options.decoding, streams)
+        scored = self._score(repeated, texts, tokens)
+        passed = sum(s.verdict.status == "passed" for s in scored)
+        total = self.context.sums(torch.tensor([passed, len(scored)]))
+        return float(total[0] / total[1])
+
+    def _sample(
+        self,
+        model: nn.Module,
+        tasks: list[Task],
+        decoding: DecodingParams,
+        streams: list[torch.Generator],
+    ) -> tuple[Tensor, list[str], list[list[int]]]:
+        """Canvas `[B, L]`, texts and tokens, in the order of `tasks`."""
+        canvas_BL = torch.zeros((len(tasks), decoding.max_new_tokens), dtype=torch.long)
+        tokens: list[list[int]] = [[] for _ in tasks]
+        # Prompts of like length together, so that little padding is computed.
+        order = sorted(range(len(tasks)), key=lambda row: len(tasks[row].prompt_tokens))
+        size = self.params.generation_batch
+        for at in range(0, len(order), size):
+            rows = order[at : at + size]
+            made = generate(
+                model,
+                [tasks[row].prompt_tokens for row in rows],
+                decoding,
+                self.special.mask,
+                self.special.turn_end,
+                self.special.pad,
+                [streams[row] for row in rows],
+            )
+            canvas_BL[rows] = made.canvas
+            for row, completion in zip(rows, made.completions, strict=True):
+                tokens[row] = completion
+        texts = self.tokenizer.batch_decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return canvas_BL, texts, tokens
+
+    def _score(
+        self, tasks: Sequence[Task], texts: Sequence[str], tokens: Sequence[list[int]]
+    ) -> list[Scored]:
+        codes = [extract_code(text) for text in texts]
+        programs = [
+            Program(code or "", task.tests, task.entry_point)
+            for code, task in zip(codes, tasks, strict=True)
+        ]
+        verdicts = self.sandbox.run(programs)
+        records = [
+            RewardRecord(task.prompt, text, code, verdict)
+            for task, text, code, verdict in zip(tasks, texts, codes, verdicts, strict=True)
+        ]
+        totals, parts = score(records, self.params.rewards)
+        return [Scored(*row) for row in zip(tokens, texts, verdicts, totals, parts, strict=True)]
+
+
+def chosen_tasks(context: Context, tasks: list[Task], step: int, prompts: int) -> list[Task]:
+    """The problems of a step: an endless reading of all, shuffled anew each epoch."""
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(step * prompts, (step + 1) * prompts):
+        epoch, place = divmod(position, len(tasks))
+        if epoch not in orders:
+            generator = context.generator(ORDER, epoch)
+            orders[epoch] = torch.randperm(len(tasks), generator=generator).tolist()
+        chosen.append(tasks[orders[epoch][place]])
+    return chosen

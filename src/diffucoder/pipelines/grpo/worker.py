@@ -1,0 +1,161 @@
+"""Coupled-GRPO, on every rank (arXiv 2506.20639, section 4).
+
+A step samples groups of completions, runs their unit tests, and updates the policy on them a
+few times. Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas positions.
+"""
+
+import copy
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from diffucoder.config.grpo import GrpoParams
+from diffucoder.data.tokenizer import encode_chat, special_ids
+from diffucoder.engine import deepspeed, loop, state
+from diffucoder.engine.context import Context
+from diffucoder.engine.job import Job
+from diffucoder.errors import BadData
+from diffucoder.model import load, set_bidirectional
+from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks
+from diffucoder.pipelines.grpo.update import inner_updates
+from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.rl import estimators
+
+BEST = "best"
+
+
+def work(job: Job, context: Context) -> None:
+    """Train the checkpoint `instruct` on `problems`; write the best one to `job.output`.
+
+    The best checkpoint is the one with the highest pass@1 on validation problems, the starting
+    point included; of equals the later one.
+    """
+    params = GrpoParams(**job.parameters)
+    model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
+    set_bidirectional(model)
+    tasks = read_tasks(job.inputs["problems"], tokenizer, params, context.rank == 0)
+    reference = copy.deepcopy(model).to(context.device).eval()
+    updates = params.training.steps * params.inner_iterations
+    engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
+    special = special_ids(tokenizer)
+    estimator = estimators.get(
+        params.estimator.name, mask_token_id=special.mask, **params.estimator.options
+    )
+    start, extra = state.resume(context, engine)
+    if extra:
+        reference.load_state_dict(extra["reference"])
+    best = extra.get("best", -1.0)
+
+    def kept() -> dict[str, Any]:
+        return {"reference": reference.state_dict(), "best": best}
+
+    with Sandbox(**params.sandbox.options()) as sandbox:
+        sampler = Sampler(context, params, tokenizer, special, sandbox)
+        if start == 0:
+            best = keep_best(context, engine, tokenizer, sampler, tasks["validation"], 0, best)
+        for step in loop.steps(context, engine, start, params.training.steps, kept):
+            metrics = one_step(context, engine, reference, estimator, sampler, tasks["rl"], step)
+            context.reporter.log(step + 1, metrics)
+            if (step + 1) % params.reference_sync_every == 0:
+                with deepspeed.gathered(engine) as policy:
+                    reference.load_state_dict(policy.state_dict())
+            if (step + 1) % params.validation.every == 0 or step + 1 == params.training.steps:
+                best = keep_best(
+                    context, engine, tokenizer, sampler, tasks["validation"], step + 1, best
+                )
+    context.barrier()
+    if context.rank == 0:
+        shutil.rmtree(job.output, ignore_errors=True)
+        (job.work / BEST).rename(job.output)
+
+
+def read_tasks(path: Path, tokenizer: Any, params: GrpoParams, talk: bool) -> dict[str, list[Task]]:
+    """The problems of each split as tasks, those with too long a prompt left out.
+
+    Raises:
+        BadData: if a split has none left.
+    """
+    table = pd.read_parquet(path)
+    tasks: dict[str, list[Task]] = {"rl": [], "validation": []}
+    for record in table.to_dict("records"):
+        tokens = encode_chat(tokenizer, record["prompt"])
+        if len(tokens) <= params.max_prompt_tokens:
+            tasks[record["split"]].append(Task.from_record(record, tokens))
+    left_out = len(table) - sum(map(len, tasks.values()))
+    if left_out and talk:
+        print(
+            f"grpo: {left_out} of {len(table)} problems have prompts of more than "
+            f"grpo.max_prompt_tokens = {params.max_prompt_tokens} tokens: left out",
+            flush=True,
+        )
+    for split, found in tasks.items():
+        if not found:
+            raise BadData(
+                f"grpo: no problem of split {split!r} has a prompt of at most "
+                f"{params.max_prompt_tokens} tokens; raise grpo.max_prompt_tokens"
+            )
+    return tasks | {"validation": tasks["validation"][: params.validation.problems]}
+
+
+def one_step(
+    context: Context,
+    engine: deepspeed.Engine,
+    reference: nn.Module,
+    estimator: estimators.Estimator,
+    sampler: Sampler,
+    tasks: list[Task],
+    step: int,
+) -> dict[str, float]:
+    """Rollouts, rewards and the inner iterations; returns the step's metrics."""
+    params = sampler.params
+    prompts = params.training.batch_size // params.completions_per_prompt
+    chosen = chosen_tasks(context, tasks, step, prompts)[context.share(prompts)]
+    first_row = context.share(params.training.batch_size).start
+    began = time.monotonic()
+    with deepspeed.gathered(engine) as policy:
+        rollout = sampler.roll_out(policy, chosen, step, first_row)
+    sampled = time.monotonic()
+    iterations = inner_updates(
+        context,
+        engine,
+        reference,
+        estimator,
+        params,
+        step,
+        rollout.batch,
+        rollout.advantages_PG.flatten(),
+        first_row,
+    )
+    updated = time.monotonic()
+    rollout.write(context.job.work / "rollouts", step + 1, context.rank)
+    times = {
+        "seconds/rollout": sampled - began - rollout.reward_seconds,
+        "seconds/reward": rollout.reward_seconds,
+        "seconds/update": updated - sampled,
+    }
+    last = iterations[-1] if iterations else {}
+    return rollout.metrics(context) | last | times
+
+
+def keep_best(
+    context: Context,
+    engine: deepspeed.Engine,
+    tokenizer: Any,
+    sampler: Sampler,
+    tasks: list[Task],
+    step: int,
+    best: float,
+) -> float:
+    """Validate; if no earlier checkpoint was better, export this one. Returns the best score."""
+    with deepspeed.gathered(engine) as policy:
+        score = sampler.validate(policy, tasks)
+    context.reporter.log(step, {"validation/pass_rate": score})
+    if score < best:
+        return best
+    deepspeed.export(engine, tokenizer, context.job.work / BEST)
+    return score
