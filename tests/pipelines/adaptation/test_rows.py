@@ -1,0 +1,63 @@
+import torch
+
+from diffucoder.pipelines.adaptation.rows import adaptation_row, clean_prefix, truncated
+
+MASK = 99
+TOKENS_L = torch.arange(12)
+DOCUMENTS_L = torch.tensor([4] * 5 + [5] * 5 + [-1] * 2)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noised(seed: int, truncated_share: float = 0.0, prefix_share: float = 0.0) -> dict:
+    row = adaptation_row(
+        TOKENS_L, DOCUMENTS_L, truncated_share, prefix_share, MASK, generator(seed)
+    )
+    return {name: tensor[0] for name, tensor in row.items()}
+
+
+def test_only_tokens_with_a_predecessor_in_their_document_are_ever_hidden() -> None:
+    expected = [False, True, True, True, True] * 2 + [False, False]
+    ever_hidden_L = torch.zeros(12, dtype=torch.bool)
+    for seed in range(200):
+        row = noised(seed)
+        assert row["maskable"].tolist() == expected
+        assert torch.equal(row["noised"] == MASK, row["hidden"])
+        assert torch.equal(row["noised"][~row["hidden"]], TOKENS_L[~row["hidden"]])
+        assert torch.equal(row["tokens"], TOKENS_L)
+        ever_hidden_L |= row["hidden"]
+    assert ever_hidden_L.tolist() == expected
+
+
+def test_a_share_of_rows_is_cut_at_every_length() -> None:
+    lengths = [int((truncated(torch.zeros(8), 0.5, generator(s)) != -1).sum()) for s in range(800)]
+    assert set(lengths) == set(range(1, 9))
+    # Half of the rows whole, and an eighth of the other half drew the full length.
+    assert abs(lengths.count(8) / 800 - (0.5 + 0.5 / 8)) < 0.06
+    assert all((truncated(DOCUMENTS_L, 0.0, generator(s)) == DOCUMENTS_L).all() for s in range(50))
+
+
+def test_what_was_cut_off_is_filler_and_never_hidden() -> None:
+    for seed in range(50):
+        row = noised(seed, truncated_share=1.0)
+        kept = int((row["document_ids"] == DOCUMENTS_L).int().cumprod(0).sum())
+        assert (row["document_ids"][kept:] == -1).all()
+        assert not row["hidden"][kept:].any()
+
+
+def test_a_share_of_rows_keeps_a_clean_prefix() -> None:
+    lengths = [clean_prefix(8, 0.5, generator(seed)) for seed in range(800)]
+    assert set(lengths) == set(range(8))
+    assert abs(lengths.count(0) / 800 - (0.5 + 0.5 / 8)) < 0.06
+    assert not any(clean_prefix(8, 0.0, generator(seed)) for seed in range(50))
+    for seed in range(50):
+        row = noised(seed, prefix_share=1.0)
+        first = int(row["maskable"].int().argmax())
+        assert not row["hidden"][:first].any()
+
+
+def test_a_row_depends_on_its_generator_alone() -> None:
+    assert all(torch.equal(noised(3, 0.5, 0.5)[k], noised(3, 0.5, 0.5)[k]) for k in noised(3))
+    assert not torch.equal(noised(3)["times"], noised(4)["times"])
