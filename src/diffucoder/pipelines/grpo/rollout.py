@@ -66,16 +66,16 @@ class Rollout:
         tasks: P problems.
         scored: B completions, those of a problem together.
         batch: the completions as tensors.
-        advantages_PG: leave-one-out advantages.
-        rewards_PG: rewards.
+        advantages: leave-one-out advantages `[P, G]`.
+        rewards: rewards `[P, G]`.
         reward_seconds: time spent in the sandbox.
     """
 
     tasks: list[Task]
     scored: list[Scored]
     batch: CompletionBatch
-    advantages_PG: Tensor
-    rewards_PG: Tensor
+    advantages: Tensor
+    rewards: Tensor
     reward_seconds: float
 
     def metrics(self, context: Context) -> dict[str, float]:
@@ -89,15 +89,15 @@ class Rollout:
         names = ["reward/total", "pass_rate", "test_pass_rate", "completion_length"]
         names += [f"reward/{part}" for part in parts]
         sums = context.sums(torch.tensor([[float(v) for v in row] + [1.0] for row in rows]).sum(0))
-        flat = zero_variance(self.rewards_PG)
+        flat = zero_variance(self.rewards)
         groups = context.sums(torch.tensor([float(flat.sum()), float(len(flat))]))
         means = dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
         return means | {"zero_variance_groups": float(groups[0] / groups[1])}
 
     def write(self, folder: Path, step: int, rank: int) -> None:
         """Write the rollouts as a Parquet file of their own."""
-        group = self.rewards_PG.shape[1]
-        advantages = self.advantages_PG.flatten().tolist()
+        group = self.rewards.shape[1]
+        advantages = self.advantages.flatten().tolist()
         rows = [
             {
                 "step": step,

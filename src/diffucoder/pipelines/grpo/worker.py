@@ -128,7 +128,7 @@ def one_step(
         params,
         step,
         rollout.batch,
-        rollout.advantages_PG.flatten(),
+        rollout.advantages.flatten(),
         first_row,
     )
     updated = time.monotonic()
