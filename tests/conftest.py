@@ -1,9 +1,12 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,3 +26,34 @@ def benchmarks_dir() -> Path:
         "benchmark files are missing: put HumanEval.jsonl.gz and mbpp.jsonl in "
         "data/01_raw/benchmarks or set DIFFUCODER_BENCHMARKS"
     )
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., PreTrainedModel]:
+    """Makes a bidirectional Qwen2 model small enough for tests of the mathematics."""
+    return tiny_model
+
+
+def tiny_model(
+    vocabulary: int, seed: int = 0, dtype: torch.dtype = torch.float64, context: int = 64
+) -> PreTrainedModel:
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=context,
+        tie_word_embeddings=False,
+        attn_implementation="sdpa",
+    )
+    config.is_causal = False
+    model = Qwen2ForCausalLM(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Large enough that every token and position matters to every output.
+            noise = 0.4 * torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(noise + 1 if "norm" in name else noise)
+    return model.to(dtype).eval()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import rules, tokens
+from diffucoder.errors import BadCheckpoint, BadData
 from diffucoder.model.positions import position_ids
 from diffucoder.model.projection import aligned_states, logits_at
 
@@ -59,8 +60,10 @@ def generate(
             None draws from torch's default generator.
 
     Raises:
-        ValueError: for no mask token, an empty prompt, or one that with its canvas is longer
-            than the model's context.
+        BadCheckpoint: for a model with no mask token.
+        BadData: for an empty prompt, or one that with its canvas is longer than the model's
+            context.
+        ValueError: for several generators but not one a prompt.
     """
     _check(model, prompts, config, mask_token_id)
     device = next(model.parameters()).device
@@ -120,19 +123,19 @@ def _check(
     model: nn.Module, prompts: Sequence[Sequence[int]], config: DecodingParams, mask: int | None
 ) -> None:
     if mask is None:
-        raise ValueError(
+        raise BadCheckpoint(
             "mask_token_id is None: a diffusion sampler needs a model with a mask token; "
             "adapt the model first"
         )
     context = getattr(model.config, "max_position_embeddings", None)
     for row, prompt in enumerate(prompts):
         if not prompt:
-            raise ValueError(
+            raise BadData(
                 f"prompt {row} is empty: the first token is predicted from the one before it, "
                 "so give at least one token"
             )
         if context is not None and len(prompt) + config.max_new_tokens > context:
-            raise ValueError(
+            raise BadData(
                 f"prompt {row} has {len(prompt)} tokens and max_new_tokens is "
                 f"{config.max_new_tokens}, together more than the model's context of {context}: "
                 "shorten the prompt or lower max_new_tokens"

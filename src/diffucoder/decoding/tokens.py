@@ -12,8 +12,11 @@ def distribution(
 ) -> Tensor:
     """The distribution to draw from, in float32 `[N, V]`.
 
+    Temperature first, then the nucleus, then the best k of it: the order of Dream's
+    `diffusion_generate`.
+
     Args:
-        logits_NV: aligned logits.
+        logits_NV: aligned logits; float32 ones are written to.
         banned: tokens that are never text (the mask token).
         temperature: divides the logits; 0 leaves them, since then the best token is taken.
         top_p: nucleus share, 1 keeps all.
@@ -23,17 +26,21 @@ def distribution(
     logits_NV[:, banned] = -torch.inf
     if temperature > 0:
         logits_NV = logits_NV / temperature
-    if 0 < top_k < logits_NV.shape[1]:
-        least_N1 = logits_NV.topk(top_k, dim=1).values[:, -1:]
-        logits_NV = logits_NV.masked_fill(logits_NV < least_N1, -torch.inf)
     probs_NV = logits_NV.softmax(1)
     if top_p < 1:
         sorted_NV, order_NV = probs_NV.sort(dim=1, descending=True)
         # A token goes when those before it already hold the share; the first always stays.
         gone_NV = sorted_NV.cumsum(1) - sorted_NV >= top_p
-        probs_NV = probs_NV.masked_fill(gone_NV.gather(1, order_NV.argsort(1)), 0.0)
-        probs_NV = probs_NV / probs_NV.sum(1, keepdim=True)
+        probs_NV = _without(probs_NV, gone_NV.gather(1, order_NV.argsort(1)))
+    if 0 < top_k < probs_NV.shape[1]:
+        least_N1 = probs_NV.topk(top_k, dim=1).values[:, -1:]
+        probs_NV = _without(probs_NV, probs_NV < least_N1)
     return probs_NV
+
+
+def _without(probs_NV: Tensor, gone_NV: Tensor) -> Tensor:
+    kept_NV = probs_NV.masked_fill(gone_NV, 0.0)
+    return kept_NV / kept_NV.sum(1, keepdim=True)
 
 
 def draw(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:

@@ -23,9 +23,7 @@ def hidden_positions(maskable_BL: Tensor, t_B: Tensor, generator: Draws) -> Tens
     return maskable_BL & (uniform_BL < t_B[:, None])
 
 
-def coupled_masks(
-    maskable_BL: Tensor, t_B: Tensor, generator: Draws
-) -> tuple[Tensor, Tensor]:
+def coupled_masks(maskable_BL: Tensor, t_B: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
     """Two complementary masks: each maskable position is hidden in exactly one of them.
 
     The pair of coupled-GRPO (arXiv 2506.20639, section 4): the first view is noised to time t,

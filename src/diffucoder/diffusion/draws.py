@@ -12,6 +12,18 @@ from torch import Tensor
 Draws = torch.Generator | Sequence[torch.Generator]
 
 
+def split(generator: Draws, count: int) -> list[Draws]:
+    """Make `count` independent sources from one.
+
+    However much one of them draws, the others give the same numbers.
+    """
+    if not isinstance(generator, torch.Generator):
+        return [list(parts) for parts in zip(*(split(g, count) for g in generator), strict=True)]
+    device = generator.device
+    seeds = torch.randint(2**62, (count,), generator=generator, device=device).tolist()
+    return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+
 def uniform(rows: int, length: int, generator: Draws) -> Tensor:
     """Uniform numbers on [0, 1): float32 `[rows, length]` on the generator's device.
 

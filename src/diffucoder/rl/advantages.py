@@ -17,7 +17,7 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
         rewards_PG: rewards, G >= 2.
 
     Returns:
-        Advantages `[P, G]`; each row sums to 0.
+        Advantages `[P, G]`; each row sums to 0, and is exactly 0 where all rewards are equal.
 
     Raises:
         ValueError: if a group has a single completion, which leaves nothing to compare with.
@@ -25,8 +25,11 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
     group = rewards_PG.shape[1]
     if group < 2:
         raise ValueError(f"leave-one-out needs at least 2 completions a prompt, got {group}")
-    others_PG = (rewards_PG.sum(1, keepdim=True) - rewards_PG) / (group - 1)
-    return rewards_PG - others_PG
+    # A shift changes no advantage; this one makes those of equal rewards exactly 0, which
+    # rounding in a mean of thirds would not.
+    shifted_PG = rewards_PG - rewards_PG[:, :1]
+    others_PG = (shifted_PG.sum(1, keepdim=True) - shifted_PG) / (group - 1)
+    return shifted_PG - others_PG
 
 
 def zero_variance(rewards_PG: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def generate(params: ProblemsParams, seed: int) -> list[Problem]:
         Problems in the order of the splits.
 
     Raises:
-        ValueError: if the families hold too few compositions.
+        BadParameters: if the families hold too few compositions.
     """
     random = Random(f"problems {seed}")
     tasks = draw_tasks(dict(params.families), sum(params.counts.values()), random)

@@ -6,6 +6,7 @@ from itertools import product
 from random import Random
 
 from diffucoder.data.families.parts import FAMILIES, Family, Part
+from diffucoder.errors import BadParameters
 
 # Openings of an instruction; `{signature}` is the function to write.
 OPENINGS = (
@@ -92,12 +93,12 @@ def draw_tasks(shares: dict[str, float], count: int, random: Random) -> list[Tas
     with none.
 
     Raises:
-        ValueError: if the families do not hold that many compositions.
+        BadParameters: if the families do not hold twice that many compositions.
     """
     names = [name for name, share in shares.items() if share > 0]
     room = sum(1 for name in names for _ in every_task(FAMILIES[name]))
     if count > room // 2:
-        raise ValueError(
+        raise BadParameters(
             f"{count} compositions asked of families {names}, which hold {room}: ask for at most "
             f"half of them ({room // 2}), so that splits can be drawn at random"
         )

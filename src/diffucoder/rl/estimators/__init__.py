@@ -6,11 +6,13 @@ draws the same masks: that is how the new, the old and the reference policy are 
 equal noise.
 """
 
+from dataclasses import fields
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws
+from diffucoder.errors import BadParameters
 from diffucoder.rl.estimators.coupled import Coupled
 from diffucoder.rl.estimators.full_mask import FullMask
 from diffucoder.rl.rollouts import CompletionBatch
@@ -21,9 +23,7 @@ REGISTRY: dict[str, type] = {"coupled": Coupled, "full_mask": FullMask}
 class Estimator(Protocol):
     """What every estimator offers."""
 
-    def log_likelihood(
-        self, model: nn.Module, batch: CompletionBatch, generator: Draws
-    ) -> Tensor:
+    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
         """Estimated log-likelihood of each completion token: float32 `[B, L]`."""
         ...
 
@@ -36,8 +36,12 @@ def get(name: str, **options: Any) -> Estimator:
         options: fields of that estimator; `mask_token_id` always.
 
     Raises:
-        ValueError: for an unknown name, listing the known ones.
+        BadParameters: for an unknown name or option, listing the known ones.
     """
     if name not in REGISTRY:
-        raise ValueError(f"unknown estimator {name!r}: expected one of {sorted(REGISTRY)}")
+        raise BadParameters(f"unknown estimator {name!r}: expected one of {sorted(REGISTRY)}")
+    known = [field.name for field in fields(REGISTRY[name])]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise BadParameters(f"estimator {name!r} has no option {unknown}: expected some of {known}")
     return REGISTRY[name](**options)

@@ -19,8 +19,6 @@ class FullMask:
 
     mask_token_id: int
 
-    def log_likelihood(
-        self, model: nn.Module, batch: CompletionBatch, generator: Draws
-    ) -> Tensor:
+    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
         """Estimated log-likelihood of each completion token: float32 `[B, L]`."""
         return view_log_probs(model, batch, batch.context_mask, self.mask_token_id)

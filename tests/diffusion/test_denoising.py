@@ -1,0 +1,95 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from diffucoder.config.adaptation import WeightingParams
+from diffucoder.diffusion.denoising import corrupt, denoising_loss
+from diffucoder.diffusion.objectives import masked_diffusion_loss
+from diffucoder.diffusion.weights import cart
+from diffucoder.model.attention import document_mask
+
+VOCABULARY, MASK = 13, 12
+INVERSE_T = WeightingParams(kind="inverse_t", cart_p=0.1)
+CART = WeightingParams(kind="cart", cart_p=0.1)
+DOCUMENTS = [0, 0, 0, 1, 1, 1, 1, 2]
+
+
+@pytest.fixture
+def model(make_model: Callable[..., PreTrainedModel]) -> PreTrainedModel:
+    return make_model(VOCABULARY, dtype=torch.float32)
+
+
+@pytest.fixture
+def tensors() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    tokens_BL = torch.randint(MASK, (6, len(DOCUMENTS)), generator=generator)
+    maskable_BL = torch.rand(tokens_BL.shape, generator=generator) < 0.8
+    maskable_BL[:, 0] = False
+    return corrupt(tokens_BL, maskable_BL, MASK, generator)
+
+
+def aligned(logits_BLV: Tensor) -> Tensor:
+    return torch.stack([logits_BLV[:, max(i - 1, 0)] for i in range(logits_BLV.shape[1])], dim=1)
+
+
+def test_corruption_hides_maskable_tokens_only(tensors: dict[str, Tensor]) -> None:
+    hidden_BL = tensors["hidden"]
+    assert hidden_BL.any() and not hidden_BL[:, 0].any()
+    assert (tensors["noised"][hidden_BL] == MASK).all()
+    assert torch.equal(tensors["noised"][~hidden_BL], tensors["tokens"][~hidden_BL])
+
+
+def test_loss_is_that_of_the_full_logits(
+    model: PreTrainedModel, tensors: dict[str, Tensor]
+) -> None:
+    loss, metrics = denoising_loss(model, tensors, INVERSE_T, 17.0)
+    logits_BLV = aligned(model(tensors["noised"]).logits)
+    expected, sums = masked_diffusion_loss(
+        logits_BLV, tensors["tokens"], tensors["hidden"], tensors["times"], 17.0
+    )
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(metrics["cross_entropy"], sums["cross_entropy"] / sums["hidden"])
+    torch.testing.assert_close(metrics["accuracy"], sums["correct"] / sums["hidden"])
+
+
+def test_cart_weighs_within_documents(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:
+    documents_BL = torch.tensor([DOCUMENTS] * 6)
+    attention = document_mask(documents_BL)
+    packed = tensors | {"document_ids": documents_BL}
+    loss, _ = denoising_loss(model, packed, CART, 17.0, attention)
+    logits_BLV = aligned(model(tensors["noised"], attention_mask=attention).logits)
+    scores_BL = logits_BLV.log_softmax(-1).gather(2, tensors["tokens"][..., None])[..., 0]
+    weights_BL = cart(tensors["hidden"], documents_BL, 0.1)
+    torch.testing.assert_close(loss, -(weights_BL * scores_BL).sum() / 17.0)
+
+
+@pytest.mark.parametrize("weighting", [INVERSE_T, CART], ids=["inverse_t", "cart"])
+@pytest.mark.parametrize("sizes", [[1] * 6, [4, 2], [1, 5]], ids=str)
+def test_accumulated_gradients_equal_one_batch(
+    model: PreTrainedModel,
+    tensors: dict[str, Tensor],
+    weighting: WeightingParams,
+    sizes: list[int],
+) -> None:
+    def gradients(groups: list[int]) -> list[Tensor]:
+        model.zero_grad()
+        parts = {name: tensor.split(groups) for name, tensor in tensors.items()}
+        for index in range(len(groups)):
+            part = {name: pieces[index] for name, pieces in parts.items()}
+            denoising_loss(model, part, weighting, 40.0)[0].backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    for accumulated, whole in zip(gradients(sizes), gradients([6]), strict=True):
+        torch.testing.assert_close(accumulated, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_hidden_trains_nothing(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:
+    nothing = tensors | {"hidden": torch.zeros_like(tensors["hidden"])}
+    loss, metrics = denoising_loss(model, nothing, INVERSE_T, 40.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert metrics["cross_entropy"].item() == 0
+    assert all((p.grad is None) or not p.grad.any() for p in model.parameters())
