@@ -1,15 +1,13 @@
 """The node that adapts the backbone."""
 
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from diffucoder.config.adaptation import AdaptationParams
-from diffucoder.pipelines.stage import new_job, train
-
-if TYPE_CHECKING:
-    from diffucoder.data.shards import Shards
+from diffucoder.data.shards import Shards
+from diffucoder.pipelines.stage import handed_over, new_job, train
 
 WORKER = "diffucoder.pipelines.adaptation.worker"
 
@@ -18,13 +16,13 @@ def adapt(
     params: AdaptationParams,
     seed: int,
     backbone: Path,
-    token_shards: "Shards",
-    curated_shards: "Shards",
+    token_shards: Shards,
+    curated_shards: Shards,
 ) -> tuple[Path, pd.DataFrame]:
     """Turn the backbone into a masked diffusion model, then train on with curated text.
 
-    Each phase is a job and a child run of its own, so a run that ends in the second phase
-    goes on there.
+    Each phase is a job and a child run of its own, so that after a failure in the second phase
+    the next run goes on there.
 
     Args:
         params: the stage's parameters.
@@ -38,6 +36,9 @@ def adapt(
         counted on from the first's.
     """
     work = Path(params.work)
+    if handed_over(work / "mid_training"):
+        # The last run ended well, so this one is to do all of it again.
+        shutil.rmtree(work)
     phase = params.phase(params.pretraining, params.anneal_steps)
     inputs = {"model": backbone, "shards": token_shards.path}
     first = new_job("adaptation", phase, inputs, work / "pretraining", seed)

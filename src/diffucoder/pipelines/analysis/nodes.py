@@ -1,16 +1,14 @@
 """Analysis's nodes: the temperature sweep, its measures, figures, the report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 
@@ -44,7 +42,7 @@ def sweep_temperature(
         for label in decodings
     ]
     with (
-        Sandbox(analysis.sandbox) as sandbox,
+        Sandbox(**analysis.sandbox.options()) as sandbox,
         child_run("analysis", analysis.model_dump(mode="json")) as environment,
     ):
         completions, _ = decode(

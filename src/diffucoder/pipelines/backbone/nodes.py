@@ -1,19 +1,16 @@
 """The node that makes the backbone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from diffucoder.config.backbone import BackboneParams
+from diffucoder.data.shards import Shards
 from diffucoder.pipelines.stage import new_job, train
-
-if TYPE_CHECKING:
-    from diffucoder.data.shards import Shards
 
 
 def make_backbone(
-    params: BackboneParams, seed: int, tokenizer: Path, token_shards: "Shards"
+    params: BackboneParams, seed: int, tokenizer: Path, token_shards: Shards
 ) -> tuple[Path, pd.DataFrame]:
     """Train an autoregressive model on the shards, or take a checkpoint over.
 
