@@ -13,6 +13,7 @@ from diffucoder.engine.reporter import metrics_table
 from diffucoder.tracking import child_run
 
 MADE = "made"
+MODEL = "model"
 
 
 def new_job(
@@ -33,7 +34,7 @@ def new_job(
         parameters=parameters.model_dump(mode="json"),
         inputs={name: Path(path).resolve() for name, path in inputs.items()},
         work=folder,
-        output=folder / "model",
+        output=folder / MODEL,
         seed=seed,
     )
 
@@ -63,3 +64,8 @@ def train(job: Job, worker: str, engine: EngineParams) -> pd.DataFrame:
             launch.run(job, worker, engine, environment)
         made.write_text(fingerprint)
     return metrics_table(job.work)
+
+
+def handed_over(work: Path) -> bool:
+    """Whether the model that a job made in `work` has been moved to where the catalog keeps it."""
+    return (work / MADE).exists() and not is_complete(work / MODEL)
