@@ -196,10 +196,15 @@ def project(make_project: Callable[[], Project]) -> Project:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the project logs; Kedro replaces the root logger's handlers, so not from there."""
-    logger = logging.getLogger("diffucoder")
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, logger="diffucoder"):
-        yield caplog
-    logger.removeHandler(caplog.handler)
+def log() -> Iterator[list[logging.LogRecord]]:
+    """Records that the hooks log; Kedro configures all other loggers anew for each project."""
+    found: list[logging.LogRecord] = []
+    logger = logging.getLogger("diffucoder.hooks.provenance")
+
+    def keep(record: logging.LogRecord) -> bool:
+        found.append(record)
+        return True
+
+    logger.addFilter(keep)
+    yield found
+    logger.removeFilter(keep)

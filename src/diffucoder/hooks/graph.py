@@ -1,6 +1,6 @@
 """Who makes what, over all registered pipelines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
@@ -29,13 +29,14 @@ def makers() -> dict[str, Node]:
     }
 
 
-def data_inputs(node_or_pipeline_inputs: Iterator[str] | set[str] | list[str]) -> list[str]:
-    """Names of inputs that are data, not parameters; sorted."""
-    return sorted(
-        name
-        for name in set(node_or_pipeline_inputs)
-        if name != "parameters" and not name.startswith("params:")
-    )
+def data_inputs(names: Iterable[str]) -> list[str]:
+    """Those of `names` that are data sets, not parameters; sorted."""
+    return sorted(name for name in set(names) if not is_parameter(name))
+
+
+def is_parameter(name: str) -> bool:
+    """Whether Kedro fills this input from the parameters."""
+    return name == "parameters" or name.startswith("params:")
 
 
 def command(stage: str, env: str | None) -> str:

@@ -23,7 +23,13 @@ from diffucoder.hooks.fingerprint import (
     named_files,
     summarised,
 )
-from diffucoder.hooks.graph import command, data_inputs, makers, stage_of_node
+from diffucoder.hooks.graph import (
+    command,
+    data_inputs,
+    is_parameter,
+    makers,
+    stage_of_node,
+)
 from diffucoder.hooks.project import REPORTING, data_root
 
 _log = logging.getLogger(__name__)
@@ -186,9 +192,8 @@ class ProvenanceHook:
         return differences(record.fingerprint, present)
 
     def _fingerprint(self, node: Node) -> Fingerprint:
-        names = [name for name in node.inputs if name.startswith("params:")]
-        parameters = {name: self._parameter(name) for name in sorted(names)}
-        parameters = {name.removeprefix("params:"): value for name, value in parameters.items()}
+        names = sorted({name for name in node.inputs if is_parameter(name)})
+        parameters = {name.removeprefix("params:"): self._parameter(name) for name in names}
         inputs = {name: self._content(name) for name in data_inputs(node.inputs)}
         return Fingerprint(
             parameters=parameters,
@@ -199,6 +204,8 @@ class ProvenanceHook:
 
     def _parameter(self, name: str) -> Any:
         value: Any = self._parameters
+        if name == "parameters":
+            return value
         for part in name.removeprefix("params:").split("."):
             value = value[part]
         return value
