@@ -43,8 +43,8 @@ class Sandbox:
         workers: int | None = None,
         tier: str = "auto",
         memory_mb: int = 512,
-        cpu_s: float = 4.0,
-        wall_s: float = 8.0,
+        cpu_s: float = 5.0,
+        wall_s: float = 15.0,
         max_timeouts: int | None = None,
     ) -> None:
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers

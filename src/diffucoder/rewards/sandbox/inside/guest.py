@@ -8,6 +8,8 @@ import builtins
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
+from re import Match
 from types import ModuleType
 from typing import Any
 
@@ -44,7 +46,7 @@ class Server:
         self.lent: list[object] = []
         self.operations: dict[str, Callable[[dict[str, Any], list[Any], dict[str, Any]], Any]] = {
             "call": lambda m, args, kwargs: self.lent[m["id"]](*args, **kwargs),
-            "method": lambda m, args, kwargs: getattr(self.lent[m["id"]], m["name"])(*args),
+            "method": lambda m, args, kwargs: _special(self.lent[m["id"]], m["name"])(*args),
             "get": lambda m, args, kwargs: getattr(self.lent[m["id"]], m["name"]),
             "set": lambda m, args, kwargs: setattr(self.lent[m["id"]], m["name"], args[0]),
         }
@@ -128,11 +130,19 @@ class Server:
         if plain is not None:
             return plain
         self.lent.append(value)
-        return {"h": len(self.lent) - 1}
+        return {"H" if type(value) is Match else "h": len(self.lent) - 1}
 
     def resolve(self, tag: str, number: int) -> object:
         """The object of a handle: `o` is one of ours, `h` one of the judge's."""
         return self.lent[number] if tag == "o" else Borrowed(self, number)
+
+
+def _special(value: object, name: str) -> Callable[..., Any]:
+    method = getattr(type(value), name, None)
+    if method is None:
+        # What Python itself says of len(3); list() relies on it.
+        raise TypeError(f"{type(value).__name__} has no {name}")
+    return partial(method, value)
 
 
 def describe(error: BaseException) -> Json:

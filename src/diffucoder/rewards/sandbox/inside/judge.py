@@ -25,7 +25,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 BOOT = "import sys; sys.path.insert(0, {0!r}); from inside import {1} as m; del sys.path[0]; m.{2}"
 
 # Bounds what a guest's answers may become once decoded.
-_OWN_MEMORY = 4 * 2**30
+_OWN_MEMORY = 2**30
 # A test's clock rings again this often if a bare `except` swallowed it.
 _RING_AGAIN_S = 1.0
 # Processor time the judge may use beyond a test's wall limit inside one C call, then it is killed.

@@ -76,6 +76,15 @@ class Remote:
     __hash__ = _refuse  # type: ignore[assignment]
 
 
+class RemoteMatch(Remote):
+    """A regular expression's match: always true, which says no more than returning True."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+
 class Session:
     """One guest, from its first request to its end."""
 
@@ -164,8 +173,10 @@ class Session:
         return {"h": len(self.lent) - 1}
 
     def resolve(self, tag: str, number: int) -> object:
-        """The object of a handle: `h` one of the guest's, `o` one of ours."""
-        return Remote(self, number) if tag == "h" else self.lent[number]
+        """The object of a handle: `h` or `H`, a match, of the guest's; `o` one of ours."""
+        if tag == "o":
+            return self.lent[number]
+        return (RemoteMatch if tag == "H" else Remote)(self, number)
 
 
 class NotAProgram(Exception):

@@ -115,7 +115,7 @@ class Decoder:
     that the message may refer to, by number.
     """
 
-    HANDLES = ("h", "o")
+    HANDLES = ("h", "H", "o")
 
     def __init__(self, resolve: Callable[[str, int], object], known: Iterable[object] = ()) -> None:
         self.resolve = resolve

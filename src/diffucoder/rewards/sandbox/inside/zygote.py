@@ -32,8 +32,6 @@ def main(control_fd: int, parent: int, options: dict[str, object]) -> None:
     lockdown.die_with_parent(parent)
     for name in _PRELOADED:
         importlib.import_module(name)
-    # One seed for all programs: the same candidate gets the same verdict in every run.
-    random.seed(0)
     control = socket.socket(fileno=control_fd)
     null = os.open(os.devnull, os.O_RDWR)
     try:
@@ -89,6 +87,8 @@ def become_guest(
         os.dup2(channel, 3)
         os.closerange(4, 1024)
         lockdown.limit(*limits)
+        # A fork seeds it anew; the same candidate must get the same verdict in every run.
+        random.seed(0)
         if architecture is not None:
             lockdown.filter_calls(seccomp.guest_filter(architecture, os.getpid()))
         guest.main(3)
