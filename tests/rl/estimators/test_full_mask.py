@@ -1,0 +1,38 @@
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedModel
+
+from diffucoder.rl.estimators import get
+from diffucoder.rl.rollouts import CompletionBatch
+
+MASK = 12
+
+
+def test_scores_every_token_with_everything_hidden(
+    make_batch: Callable[..., CompletionBatch],
+    model: PreTrainedModel,
+    score_row: Callable[..., list[float]],
+) -> None:
+    prompts, completions = [2, 4, 1], [6, 3, 1]
+    batch = make_batch(prompts, completions)
+    draws = torch.Generator().manual_seed(0)
+    before = draws.get_state()
+    estimate_BL = get("full_mask", mask_token_id=MASK).log_likelihood(model, batch, draws)
+    assert torch.equal(draws.get_state(), before)
+    for row, length in enumerate(completions):
+        prompt = batch.prompt_ids[row, 4 - prompts[row] :].tolist()
+        completion = batch.completion_ids[row, :length].tolist()
+        expected_L = torch.tensor(score_row(prompt, completion, [True] * length))
+        torch.testing.assert_close(estimate_BL[row, :length], expected_L, rtol=1e-6, atol=1e-6)
+        assert not estimate_BL[row, length:].any()
+
+
+def test_padding_changes_nothing(
+    make_batch: Callable[..., CompletionBatch], model: PreTrainedModel
+) -> None:
+    estimator, draws = get("full_mask", mask_token_id=MASK), torch.Generator()
+    plain_BL = estimator.log_likelihood(model, make_batch([2, 4], [6, 3]), draws)
+    padded_BL = estimator.log_likelihood(model, make_batch([2, 4], [6, 3], left=3, right=2), draws)
+    torch.testing.assert_close(padded_BL[:, :6], plain_BL)
+    assert not padded_BL[:, 6:].any()
