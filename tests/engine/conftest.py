@@ -104,11 +104,14 @@ def process_group() -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", DS_ACCELERATOR="cpu")
-    torch.set_num_threads(1)
-    dist.initprocess_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroyprocess_group()
+    with pytest.MonkeyPatch.context() as patch:
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}
+        for name, value in alone.items():
+            patch.setenv(name, value)
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tiny_stage
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine import saves
+from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import JOB_FILE, LOG_FILE, command
 from diffucoder.engine.reporter import read_metrics
@@ -31,10 +33,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_stopped_job_goes_on_when_it_is_run_again(
     training: Callable[..., TrainingParams],
     job: Callable[..., Job],
     run_job: Callable[..., None],
+    context_of: Callable[[Job], Context],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -60,8 +64,8 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(
     steps = [record["step"] for record in read_metrics(stopped.work / "metrics.jsonl")]
     assert steps == [1, 2, 3, 4, 5, 6]
 
-    whole = job(params, "whole", fault={})
-    run_job(whole)
+    whole = job(params, "whole")
+    tiny_stage.work(whole, context_of(whole))
     weights = [(each.output / "model.safetensors").read_bytes() for each in (stopped, whole)]
     assert weights[0] == weights[1]
 
@@ -139,6 +143,7 @@ def test_the_error_of_a_rank_reaches_the_node(
     assert all(record.markup is False for record in caplog.records if hasattr(record, "markup"))
 
 
+@pytest.mark.slow
 def test_ranks_from_a_hostfile_work_together(
     training: Callable[..., TrainingParams],
     job: Callable[..., Job],

@@ -91,6 +91,7 @@ def test_every_setting_trains_like_the_plain_loop(
     assert_equal(plain_training(params, context), train(params, context), tolerance)
 
 
+@pytest.mark.slow
 def test_two_ranks_train_like_one(
     training: Callable[..., TrainingParams],
     job: Callable[..., Job],
