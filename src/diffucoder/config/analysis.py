@@ -14,7 +14,7 @@ class AnalysisParams(Params):
 
     Attributes:
         checkpoints: whose completions are compared.
-        problems: the first so many held-out problems; null takes all.
+        problems: so many held-out problems, evenly spaced over the table; null takes all.
         samples: completions a problem at each temperature.
         decoding: how they are decoded, one token a step, since AR-ness is defined for that alone.
         temperatures: the sweep; replaces the decoding's own.

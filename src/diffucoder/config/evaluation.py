@@ -10,7 +10,8 @@ from diffucoder.config.rewards import SandboxParams
 from diffucoder.config.training import EngineParams
 
 Checkpoint = Literal["adapted", "instruct", "grpo"]
-Benchmark = Literal["humaneval", "mbpp"]
+Benchmark = Literal["humaneval", "mbpp", "mbpp_sanitized"]
+Style = Literal["instruct", "completion"]
 
 
 class BootstrapParams(Params):
@@ -34,7 +35,7 @@ class BenchmarkParams(Params):
         samples: sampled completions a problem.
     """
 
-    checkpoints: list[Checkpoint]
+    checkpoints: list[Checkpoint] = Field(min_length=1)
     problems: int | None = Field(ge=1)
     samples: int = Field(ge=1)
 
@@ -43,12 +44,14 @@ class EvaluationParams(Params):
     """The evaluation stage.
 
     Attributes:
-        problems: the first so many held-out problems; null takes all.
+        problems: so many held-out problems, evenly spaced over the table; null takes all.
         samples: for each checkpoint, sampled completions a held-out problem.
         sampled: decoding of the sampled completions.
         greedy: decoding of one more completion a problem, at temperature 0.
         benchmarks_folder: where the files of external suites lie, absolute or from the
             project's root.
+        styles: how each checkpoint is asked an external suite: `instruct` as a user's turn,
+            `completion` as the beginning of a program that it goes on with.
         benchmarks: external suites; one whose file is absent is skipped and reported.
         ks: the k of pass@k; one above a problem's number of samples is left out.
         bootstrap: the intervals.
@@ -62,6 +65,7 @@ class EvaluationParams(Params):
     sampled: DecodingParams
     greedy: DecodingParams
     benchmarks_folder: str
+    styles: dict[Checkpoint, Style]
     benchmarks: dict[Benchmark, BenchmarkParams]
     ks: list[int] = Field(min_length=1)
     bootstrap: BootstrapParams
@@ -75,6 +79,9 @@ class EvaluationParams(Params):
             raise ValueError(f"samples must be at least 1 for each checkpoint, got {self.samples}")
         if any(k < 1 for k in self.ks) or 1 not in self.ks:
             raise ValueError(f"ks must be positive and contain 1, got {self.ks}")
+        asked = {name for suite in self.benchmarks.values() for name in suite.checkpoints}
+        if without := sorted(asked - set(self.styles)):
+            raise ValueError(f"styles has no entry for {without}, which benchmarks ask")
         if self.greedy.temperature != 0:
             raise ValueError(
                 f"greedy.temperature is {self.greedy.temperature}: greedy decoding takes the most "

@@ -1,22 +1,42 @@
 """Completions of a table of requests, each row with a random stream of its own.
 
-A request is a row with `checkpoint`, `suite`, `problem_id`, `sample`, `decoding` (a label) and
-`prompt` (what the user says).
+A request is a row with `checkpoint`, `suite`, `problem_id`, `sample`, `decoding` (a label),
+`prompt`, and `style`: `instruct` puts the prompt into a user's turn, `completion` lets the model
+go on with it as with any text.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.data.tokenizer import special_ids
+from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
 from diffucoder.decoding import generate
+from diffucoder.errors import BadData
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Request = Mapping[str, Any]
-Tokenizer = Any  # a transformers tokenizer; named here to keep the import out
+
+UNANSWERED: dict[str, Any] = {
+    "text": "",
+    "tokens": [],
+    "pieces": [],
+    "reveal_step": [],
+    "length": 0,
+}
+
+
+def encode_text(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
+    """Tokens of a text that is to be continued."""
+    return next(encode_texts(tokenizer, [prompt]))
+
+
+ENCODE = {"instruct": encode_chat, "completion": encode_text}
 
 
 def row_seed(seed: int, request: Request) -> int:
@@ -30,22 +50,20 @@ def row_seed(seed: int, request: Request) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """Tokens of a user's turn and of the header of the answer."""
-    turns = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
+    """Batches of `size` keys whose lengths are similar, so that little is padded.
 
-
-def batches(requests: Sequence[Request], lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Indices of the requests in batches of `size` with prompts of similar length."""
-    ordered = sorted(range(len(requests)), key=lambda index: (lengths[index], index))
+    Args:
+        lengths: tokens of each prompt, by its index.
+        size: prompts a batch.
+    """
+    ordered = sorted(lengths, key=lambda index: (lengths[index], index))
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
 def answer(
     model: nn.Module,
-    tokenizer: Tokenizer,
+    tokenizer: "PreTrainedTokenizerBase",
     requests: Sequence[Request],
     decoding: DecodingParams,
     seed: int,
@@ -57,11 +75,11 @@ def answer(
     Args:
         model: a bidirectional causal-LM module that predicts with the shift-by-one.
         tokenizer: its tokenizer, with a chat template.
-        requests: rows that share `decoding`.
+        requests: rows that share `decoding` and `style`.
         decoding: how to denoise.
         seed: of the run.
         batch_size: requests decoded together.
-        shard: this rank and the number of ranks; a rank answers every so-manieth batch.
+        shard: this rank and the number of ranks, which take the batches in turn.
 
     Yields:
         For each batch the requests with `text`, `tokens`, `pieces` (each token as text),
@@ -71,39 +89,56 @@ def answer(
         BadData: if the tokenizer lacks one of the special tokens.
     """
     special = special_ids(tokenizer)
-    prompts = [encode_prompt(tokenizer, str(request["prompt"])) for request in requests]
-    context = model.config.max_position_embeddings
+    # A chat ends with its turn, any other text with itself.
+    chat = all(request["style"] == "instruct" for request in requests)
+    end = special.turn_end if chat else special.end_of_text
+    room = model.config.max_position_embeddings - decoding.max_new_tokens
+    prompts, reasons = _encoded(tokenizer, requests, room)
     rank, ranks = shard
-    for indices in batches(requests, [len(prompt) for prompt in prompts], batch_size)[rank::ranks]:
-        fits = [
-            index for index in indices if len(prompts[index]) + decoding.max_new_tokens <= context
+    if mine := sorted(reasons)[rank::ranks]:
+        yield [{**requests[index], **UNANSWERED, "excluded": reasons[index]} for index in mine]
+    lengths = {index: len(prompt) for index, prompt in prompts.items()}
+    for indices in batches(lengths, batch_size)[rank::ranks]:
+        decoded = generate(
+            model,
+            [prompts[index] for index in indices],
+            decoding,
+            special.mask,
+            end,
+            special.pad,
+            [torch.Generator().manual_seed(row_seed(seed, requests[index])) for index in indices],
+        )
+        steps_BL = decoded.reveal_step.tolist()
+        yield [
+            {**requests[index], **_answered(tokenizer, tokens, steps)}
+            for index, tokens, steps in zip(indices, decoded.completions, steps_BL, strict=True)
         ]
-        rows = [
-            {**requests[index], **_unanswered(len(prompts[index]), decoding, context)}
-            for index in indices
-            if index not in fits
-        ]
-        if fits:
-            streams = [
-                torch.Generator().manual_seed(row_seed(seed, requests[index])) for index in fits
-            ]
-            decoded = generate(
-                model,
-                [prompts[index] for index in fits],
-                decoding,
-                special.mask,
-                special.turn_end,
-                special.pad,
-                streams,
+
+
+def _encoded(
+    tokenizer: "PreTrainedTokenizerBase", requests: Sequence[Request], room: int
+) -> tuple[dict[int, list[int]], dict[int, str]]:
+    """Prompts of at most `room` tokens, and why the others are left out; by index."""
+    prompts, reasons = {}, {}
+    for index, request in enumerate(requests):
+        try:
+            tokens = ENCODE[request["style"]](tokenizer, request["prompt"])
+        except BadData as error:
+            reasons[index] = str(error)
+            continue
+        if len(tokens) > room:
+            reasons[index] = (
+                f"the prompt has {len(tokens)} tokens, and the model's context leaves room for "
+                f"{room} before the completion"
             )
-            for index, tokens, steps in zip(
-                fits, decoded.completions, decoded.reveal_step.tolist(), strict=True
-            ):
-                rows.append({**requests[index], **_answered(tokenizer, tokens, steps)})
-        yield rows
+        else:
+            prompts[index] = tokens
+    return prompts, reasons
 
 
-def _answered(tokenizer: Tokenizer, tokens: list[int], steps: list[int]) -> dict[str, Any]:
+def _answered(
+    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], steps: list[int]
+) -> dict[str, Any]:
     return {
         "text": tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -116,12 +151,3 @@ def _answered(tokenizer: Tokenizer, tokens: list[int], steps: list[int]) -> dict
         "length": len(tokens),
         "excluded": "",
     }
-
-
-def _unanswered(prompt_tokens: int, decoding: DecodingParams, context: int) -> dict[str, Any]:
-    reason = (
-        f"the prompt has {prompt_tokens} tokens and the completion {decoding.max_new_tokens}, "
-        f"together more than the model's context of {context}"
-    )
-    empty = {"text": "", "tokens": [], "pieces": [], "reveal_step": [], "length": 0}
-    return {**empty, "excluded": reason}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.autoregressiveness import global_ar, local_ar
+from diffucoder.evaluation.autoregressiveness import global_ar, local_ar, order_from_steps
 from diffucoder.evaluation.bootstrap import interval
 from diffucoder.evaluation.pass_at_k import pass_at_k
 
@@ -61,24 +61,13 @@ def estimates(
     return pd.DataFrame(rows, columns=columns)
 
 
-def reveal_order(reveal_step: Sequence[int]) -> list[int]:
-    """The position revealed at each step, from the step at which each position was revealed.
-
-    Raises:
-        ValueError: if two positions share a step, since then there is no order.
-    """
-    if len(set(reveal_step)) != len(reveal_step):
-        raise ValueError("two positions were revealed at the same step: the order is undefined")
-    return sorted(range(len(reveal_step)), key=reveal_step.__getitem__)
-
-
 def autoregressiveness(reveal_step: Sequence[int], k: int) -> dict[str, float]:
     """`local` and `global` AR-ness@k of a completion.
 
     Raises:
         ValueError: if two positions share a step.
     """
-    order = reveal_order(reveal_step)
+    order = order_from_steps(reveal_step)
     return {"local": local_ar(order, k), "global": global_ar(order, k)}
 
 

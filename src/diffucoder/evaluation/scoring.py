@@ -5,14 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from diffucoder.progress import Meter
-from diffucoder.rewards.extract import extract_code
+from diffucoder.evaluation.benchmarks import assemble
+from diffucoder.progress import track
 from diffucoder.rewards.sandbox import Program, Sandbox
 
 Problem = Mapping[str, Any]
-
-# Programs handed to the sandbox at a time, so that progress shows.
-CHUNK = 128
 
 
 def program(code: str, problem: Problem) -> Program:
@@ -35,25 +32,21 @@ def score(
     A completion without code has status `no_code`. Equal answers to a problem are run once.
 
     Args:
-        completions: rows with `suite`, `problem_id` and `text`.
+        completions: rows with `suite`, `problem_id`, `prompt`, `text` and `style`.
         problems: the record of each (suite, problem_id).
         sandbox: an open sandbox.
     """
-    codes = [extract_code(text) for text in completions["text"]]
+    written = completions[["prompt", "text", "style"]].itertuples(index=False)
+    codes = [assemble(*row) for row in written]
     keys = list(zip(completions["suite"], completions["problem_id"], codes, strict=True))
     distinct = list(dict.fromkeys(key for key in keys if key[2] is not None))
-    verdicts = {}
-    meter = Meter("score programs", len(distinct))
-    for start in range(0, len(distinct), CHUNK):
-        chunk = distinct[start : start + CHUNK]
-        programs = [program(code, problems[suite, problem]) for suite, problem, code in chunk]
-        verdicts.update(zip(chunk, sandbox.run(programs), strict=True))
-        meter.advance(len(chunk))
-    meter.close()
+    programs = (program(code, problems[suite, problem]) for suite, problem, code in distinct)
+    answers = track(sandbox.stream(programs), "score programs", len(distinct))
+    verdicts = dict(zip(distinct, answers, strict=True))
     found = [verdicts.get(key) for key in keys]
     return completions.assign(
         code=[code or "" for code in codes],
         status=[verdict.status if verdict else "no_code" for verdict in found],
-        passed=[bool(verdict and verdict.passed) for verdict in found],
-        pass_rate=[float(verdict.pass_rate) if verdict else 0.0 for verdict in found],
+        passed=[bool(verdict and verdict.status == "passed") for verdict in found],
+        pass_rate=[verdict.pass_rate if verdict else 0.0 for verdict in found],
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.evaluation import Style
 from diffucoder.config.training import EngineParams
 
 WORKER = "diffucoder.pipelines.evaluation.worker"
@@ -26,7 +27,12 @@ def spread(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
 
 
 def requests(
-    suite: str, problems: pd.DataFrame, checkpoint: str, decoding: str, samples: int
+    suite: str,
+    problems: pd.DataFrame,
+    checkpoint: str,
+    decoding: str,
+    samples: int,
+    style: Style = "instruct",
 ) -> pd.DataFrame:
     """One row for each problem and sample: what a checkpoint is asked.
 
@@ -36,11 +42,12 @@ def requests(
         checkpoint: who is asked.
         decoding: label of how to decode.
         samples: completions a problem.
+        style: whether the prompt is a user's turn or the beginning of a text.
     """
     rows = problems[["problem_id", "prompt"]].merge(
         pd.DataFrame({"sample": range(samples)}), how="cross"
     )
-    return rows.assign(suite=suite, checkpoint=checkpoint, decoding=decoding)
+    return rows.assign(suite=suite, checkpoint=checkpoint, decoding=decoding, style=style)
 
 
 def decode(

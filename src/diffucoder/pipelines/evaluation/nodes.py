@@ -1,14 +1,16 @@
 """Evaluation's node: ask, decode, run the answers, estimate."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from diffucoder.config.evaluation import EvaluationParams
+from diffucoder.config.evaluation import EvaluationParams, Style
 from diffucoder.errors import BadData
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
+
+# Suite -> style -> its problems with prompts of that style.
+Suites = dict[str, dict[Style, pd.DataFrame]]
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 
@@ -42,7 +44,7 @@ def evaluate(
     decodings = {"sampled": evaluation.sampled, "greedy": evaluation.greedy}
     with (
         # Opened first: a machine that cannot run programs is told before anything is decoded.
-        Sandbox(evaluation.sandbox) as sandbox,
+        Sandbox(**evaluation.sandbox.options()) as sandbox,
         child_run("evaluation", evaluation.model_dump(mode="json")) as environment,
         RunLogger(environment) as logger,
     ):
@@ -56,7 +58,9 @@ def evaluate(
             seed,
             environment,
         )
-        completions = score(completions, by_key(suites), sandbox)
+        # A problem's tests are the same in every style.
+        records = by_key({name: next(iter(styles.values())) for name, styles in suites.items()})
+        completions = score(completions, records, sandbox)
         pass_at_k = estimates(completions, KEYS, evaluation.ks, evaluation.bootstrap, seed)
         logger.log_metrics(0, _metrics(pass_at_k))
         notes = {"sandbox_tier": sandbox.tier, "skipped": skipped, "excluded": excluded}
@@ -65,8 +69,8 @@ def evaluate(
 
 def _suites(
     problems: pd.DataFrame, evaluation: EvaluationParams
-) -> tuple[dict[str, pd.DataFrame], list[dict[str, str]]]:
-    """The problems of each suite, and the suites that are skipped with the reason."""
+) -> tuple[Suites, list[dict[str, str]]]:
+    """The problems of each suite in each style, and the suites that are skipped, with reasons."""
     from diffucoder.evaluation import benchmarks
 
     heldout = problems[problems["split"] == "heldout"]
@@ -75,31 +79,37 @@ def _suites(
             "problems: no problem has the split `heldout`, so there is nothing to measure; set "
             "problems.counts.heldout above 0 and run `kedro run --pipeline=ingestion`"
         )
-    suites, skipped = {"heldout": spread(heldout, evaluation.problems)}, []
+    suites: Suites = {"heldout": {"instruct": spread(heldout, evaluation.problems)}}
+    skipped = []
     for name, benchmark in evaluation.benchmarks.items():
-        if not benchmark.checkpoints:
-            skipped.append({"suite": name, "reason": "no checkpoint is asked"})
-            continue
         try:
-            found = benchmarks.load(name, Path(evaluation.benchmarks_folder))
+            suites[name] = {
+                style: spread(
+                    pd.DataFrame(benchmarks.load(name, Path(evaluation.benchmarks_folder), style)),
+                    benchmark.problems,
+                )
+                for style in {evaluation.styles[asked] for asked in benchmark.checkpoints}
+            }
         except FileNotFoundError as error:
             skipped.append({"suite": name, "reason": str(error)})
-            continue
-        suites[name] = spread(pd.DataFrame(found), benchmark.problems)
     return suites, skipped
 
 
-def _requests(suites: Mapping[str, pd.DataFrame], evaluation: EvaluationParams) -> pd.DataFrame:
+def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:
     """Who is asked what, how often: several samples and one greedy completion."""
     asked = []
-    for suite, problems in suites.items():
-        samples: dict[str, int] = dict(evaluation.samples)
-        if suite in evaluation.benchmarks:
-            benchmark = evaluation.benchmarks[suite]
-            samples = dict.fromkeys(benchmark.checkpoints, benchmark.samples)
+    for suite, by_style in suites.items():
+        benchmark = evaluation.benchmarks.get(suite)
+        samples = (
+            dict.fromkeys(benchmark.checkpoints, benchmark.samples)
+            if benchmark
+            else evaluation.samples
+        )
         for checkpoint, count in samples.items():
-            asked.append(requests(suite, problems, checkpoint, "sampled", count))
-            asked.append(requests(suite, problems, checkpoint, "greedy", 1))
+            style = evaluation.styles[checkpoint] if benchmark else "instruct"
+            problems = by_style[style]
+            asked.append(requests(suite, problems, checkpoint, "sampled", count, style))
+            asked.append(requests(suite, problems, checkpoint, "greedy", 1, style))
     return pd.concat(asked, ignore_index=True)
 
 

@@ -11,9 +11,8 @@ import torch
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.training import EngineParams
-from diffucoder.engine.context import Context
+from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Stopped
 from diffucoder.evaluation.generation import answer
 from diffucoder.model import load
 from diffucoder.progress import Meter
@@ -28,6 +27,7 @@ SCHEMA = pa.schema(
         "sample": pa.int64(),
         "decoding": pa.string(),
         "prompt": pa.string(),
+        "style": pa.string(),
         "text": pa.string(),
         "tokens": pa.list_(pa.int64()),
         "pieces": pa.list_(pa.string()),
@@ -63,7 +63,7 @@ def _answers(
     for checkpoint, asked in groupby(_sorted(requests), key=lambda row: row["checkpoint"]):
         model, tokenizer = load(job.inputs[checkpoint], dtype=dtype)
         model.to(context.device)
-        for label, rows in groupby(asked, key=lambda row: row["decoding"]):
+        for (label, _), rows in groupby(asked, key=lambda row: (row["decoding"], row["style"])):
             decoding = DecodingParams.model_validate(job.parameters["decodings"][label])
             shard = (context.rank, context.world_size)
             for answered in answer(
@@ -80,4 +80,6 @@ def _answers(
 
 
 def _sorted(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(requests, key=lambda row: (row["checkpoint"], row["decoding"], row["row"]))
+    return sorted(
+        requests, key=lambda row: (row["checkpoint"], row["decoding"], row["style"], row["row"])
+    )

@@ -1,0 +1,46 @@
+"""Completions against real tests in the real sandbox."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from diffucoder.evaluation.scoring import program, score
+from diffucoder.rewards.sandbox import Sandbox
+
+PROBLEM = {
+    "problem_id": "p0",
+    "entry_point": "f",
+    "tests": ["assert f([1, 2]) == 3", "assert f([]) == 0"],
+    "check": "",
+}
+
+
+def test_verdicts_land_in_the_table(make_row: Callable[..., dict[str, Any]]) -> None:
+    texts = {
+        "right": "```python\ndef f(xs):\n    return sum(xs)\n```",
+        "half": "```python\ndef f(xs):\n    return 3\n```",
+        "again": "```python\ndef f(xs):\n    return sum(xs)\n```",
+        "silent": "",
+    }
+    asked = [make_row(text=text) for text in texts.values()]
+    table = pd.DataFrame(asked).drop(columns=["code", "status", "passed", "pass_rate"])
+    with Sandbox(workers=1) as sandbox:
+        scored = score(table, {("heldout", "p0"): PROBLEM}, sandbox).assign(name=list(texts))
+    scored = scored.set_index("name")
+    assert scored["passed"].to_dict() == {
+        "right": True,
+        "half": False,
+        "again": True,
+        "silent": False,
+    }
+    assert scored["pass_rate"].tolist() == [1.0, 0.5, 1.0, 0.0]
+    assert scored.loc["silent", "status"] == "no_code"
+    assert scored.loc["silent", "code"] == ""
+
+
+def test_a_check_is_taken_as_a_source() -> None:
+    source = "def check(candidate):\n    assert candidate([1]) == 1\n"
+    made = program("def f(xs):\n    return 1\n", PROBLEM | {"tests": [], "check": source})
+    assert made.tests == source
+    assert made.entry_point == "f"

@@ -1,0 +1,116 @@
+"""Evaluation through its node: a real worker process, a tiny random model, the real sandbox."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from diffucoder.config.evaluation import EvaluationParams
+from diffucoder.errors import BadData
+from diffucoder.evaluation.tables import Completions, PassAtK
+from diffucoder.pipelines.evaluation.completions import requests, spread
+from diffucoder.pipelines.evaluation.nodes import evaluate
+
+Parameters = Callable[..., dict[str, Any]]
+
+
+def problem(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "problem_id": f"p{number}",
+        "split": "heldout",
+        "prompt": f"def add_{number}",
+        "entry_point": "add",
+        "tests": ["assert add(1) == 2"],
+        "check": "",
+    } | changes
+
+
+@pytest.mark.parametrize("env", ["base", "test", "h200", "paper"])
+def test_every_environment_has_valid_parameters(parameters: Parameters, env: str) -> None:
+    EvaluationParams(**parameters(env, "evaluation"))
+
+
+def test_checkpoints_side_by_side(
+    tmp_path: Path, parameters: Parameters, checkpoint: Path, benchmarks_dir: Path
+) -> None:
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    shutil.copy(benchmarks_dir / "HumanEval.jsonl.gz", folder)
+    changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder)}
+    params = EvaluationParams(**parameters("test", "evaluation", **changes))
+    rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
+    table = pd.DataFrame(rows)
+
+    completions, pass_at_k, notes = evaluate(table, checkpoint, checkpoint, checkpoint, params, 0)
+
+    Completions.validate(completions)
+    PassAtK.validate(pass_at_k)
+    counts = completions.groupby(["checkpoint", "decoding"])["problem_id"].agg(list).to_dict()
+    assert counts == {
+        ("adapted", "sampled"): ["p0", "p1"],
+        ("adapted", "greedy"): ["p0", "p1"],
+        ("instruct", "sampled"): ["p0", "p0", "p1", "p1"],
+        ("instruct", "greedy"): ["p0", "p1"],
+        ("grpo", "sampled"): ["p0", "p0", "p1", "p1"],
+        ("grpo", "greedy"): ["p0", "p1"],
+    }
+    # The same weights under three names meet the same random numbers.
+    texts = completions[completions["decoding"] == "sampled"].set_index("checkpoint")["text"]
+    assert texts["instruct"].tolist() == texts["grpo"].tolist()
+    assert texts["adapted"].tolist() == texts["grpo"].tolist()[::2]
+
+    estimated = pass_at_k.set_index(["checkpoint", "decoding", "k"])["n_problems"].to_dict()
+    assert set(estimated.values()) == {2}
+    assert ("grpo", "sampled", 2) in estimated
+    assert ("adapted", "sampled", 2) not in estimated
+
+    assert notes["sandbox_tier"] != ""
+    assert [item["suite"] for item in notes["skipped"]] == ["mbpp"]
+    assert "mbpp.jsonl" in notes["skipped"][0]["reason"]
+    left_out = {(item["checkpoint"], item["problem_id"]) for item in notes["excluded"]}
+    assert {(name, "p2") for name in ("adapted", "instruct", "grpo")} <= left_out
+    assert len([name for name, task in left_out if task.startswith("HumanEval/")]) == 2
+
+
+def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Parameters) -> None:
+    params = EvaluationParams(**parameters("test", "evaluation", work=str(tmp_path / "work")))
+    rows = pd.DataFrame([problem(0, split="rl")])
+    with pytest.raises(BadData, match=r"heldout.*kedro run --pipeline=ingestion"):
+        evaluate(rows, tmp_path, tmp_path, tmp_path, params, 0)
+    assert not (tmp_path / "work").exists()
+
+
+def test_spread_takes_rows_from_the_whole_table() -> None:
+    table = pd.DataFrame({"row": range(10)})
+    assert spread(table, 4)["row"].tolist() == [0, 2, 5, 7]
+    assert spread(table, None)["row"].tolist() == list(range(10))
+    assert spread(table, 99)["row"].tolist() == list(range(10))
+
+
+def test_requests_ask_each_sample_of_each_problem() -> None:
+    asked = requests("heldout", pd.DataFrame([problem(0), problem(1)]), "grpo", "sampled", 2)
+    pairs = asked[["problem_id", "sample"]].to_numpy().tolist()
+    assert pairs == [["p0", 0], ["p0", 1], ["p1", 0], ["p1", 1]]
+    assert set(asked["style"]) == {"instruct"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ks": [4]}, "contain 1"),
+        ({"samples": {"adapted": 0}}, "at least 1"),
+        ({"styles": {"grpo": "instruct"}, "benchmarks": "all"}, "styles has no entry for"),
+        ({"problem": 3}, "problem"),
+    ],
+)
+def test_parameters_that_measure_nothing_are_refused(
+    parameters: Parameters, change: dict[str, Any], message: str
+) -> None:
+    if change.get("benchmarks") == "all":
+        asked = {"checkpoints": ["adapted"], "problems": 1, "samples": 1}
+        change = change | {"benchmarks": {"mbpp": asked}}
+    with pytest.raises(ValueError, match=message):
+        EvaluationParams(**parameters("test", "evaluation", **change))
