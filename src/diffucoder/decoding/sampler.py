@@ -25,7 +25,7 @@ class Generation:
             token is missing).
         canvas: int64 `[B, L]`, everything that was written.
         reveal_step: int64 `[B, L]`, the step at which each position was revealed, from 0.
-        forwards: model calls.
+        forwards: model calls, 0 if there was no prompt.
     """
 
     completions: list[list[int]]
@@ -66,6 +66,9 @@ def generate(
         ValueError: for several generators but not one a prompt.
     """
     _check(model, prompts, config, mask_token_id)
+    if not prompts:
+        nothing_BL = torch.zeros(0, config.max_new_tokens, dtype=torch.long)
+        return Generation([], nothing_BL, nothing_BL, forwards=0)
     device = next(model.parameters()).device
     prompt_BQ, prompt_mask_BQ = _pad_left(prompts, pad_token_id, device)
     rows, length = len(prompts), config.max_new_tokens
@@ -145,14 +148,10 @@ def _check(
 def _pad_left(
     prompts: Sequence[Sequence[int]], pad: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    longest = max((len(prompt) for prompt in prompts), default=0)
+    longest = max(len(prompt) for prompt in prompts)
     ids = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     real = [[False] * (longest - len(prompt)) + [True] * len(prompt) for prompt in prompts]
-    shape = (len(prompts), longest)
-    return (
-        torch.tensor(ids, device=device, dtype=torch.long).reshape(shape),
-        torch.tensor(real, device=device, dtype=torch.bool).reshape(shape),
-    )
+    return torch.tensor(ids, device=device), torch.tensor(real, device=device)
 
 
 def _row_streams(
