@@ -26,7 +26,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, *judge.FLAGS, "-c", judge.BOOT.format(_FOLDER, "judge", call)],
             pass_fds=[theirs.fileno()],
-            env=judge.ENVIRONMENT,
+            env=judge.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # Ctrl-C is for the parent, which then ends its workers.

@@ -21,7 +21,7 @@ from .zygote import REPORT
 # No site-packages, nothing from the user's environment. Not -I: it would ignore the hash seed,
 # and the order of a set would differ from run to run.
 FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+_KEPT = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without which some interpreters do not start
 BOOT = "import sys; sys.path.insert(0, {0!r}); from inside import {1} as m; del sys.path[0]; m.{2}"
 
 # Bounds what a guest's answers may become once decoded.
@@ -33,6 +33,12 @@ _GRACE_S = 2.0
 
 Outcome = tuple[str, str | None, int | None]  # status, error type, line in the candidate's code
 _PASSED: Outcome = ("passed", None, None)
+
+
+def environment() -> dict[str, str]:
+    """What a judge and its zygote see of the user's environment; guests see nothing."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {"PYTHONHASHSEED": "0"} | kept
 
 
 class TimeUp(BaseException):
@@ -53,7 +59,7 @@ class Judge:
         self.zygote = subprocess.Popen(
             [sys.executable, *FLAGS, "-c", BOOT.format(folder, "zygote", call)],
             pass_fds=[theirs.fileno()],
-            env=ENVIRONMENT,
+            env=environment(),
         )
         theirs.close()
         self.session: Session | None = None

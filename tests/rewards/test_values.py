@@ -1,0 +1,140 @@
+"""The crossing format: faithful for plain data, inert for everything else."""
+
+import json
+import math
+import random
+from collections import OrderedDict, deque
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from diffucoder.rewards.sandbox.inside.values import Decoder, Encoder
+from diffucoder.rewards.sandbox.inside.wire import Malformed
+
+
+def _export(value: object) -> dict[str, Any]:
+    return {"h": 7}
+
+
+def _resolve(tag: str, number: int) -> object:
+    return (tag, number)
+
+
+def cross(value: Any) -> Any:
+    tree = json.loads(json.dumps(Encoder(_export).encode(value)))
+    return Decoder(_resolve).decode(tree)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 0, -1, 10**5000, -(10**5000), 1.5, -0.0, math.inf, "", "é\ud800\0", b"\xff",
+        bytearray(b"x"), 1 + 2j, (), (1, (2,)), [], [[]], {1, 2}, frozenset({3}), {}, {(1,): [2]},
+        {"t": 1}, {"r": 0, 1: {"h": 2}}, range(1, 9, 2), deque([1]), Decimal("1.10"),
+        Fraction(1, 3), ..., int, [int, str],
+    ],
+    ids=lambda value: repr(value) if not isinstance(value, int) else "int",
+)  # fmt: skip
+def test_plain_data_crosses_unchanged(value: Any) -> None:
+    crossed = cross(value)
+    assert crossed == value
+    assert type(crossed) is type(value)
+
+
+def test_not_a_number_crosses() -> None:
+    assert math.isnan(cross(math.nan))
+
+
+def test_subclasses_cross_as_plain_builtins() -> None:
+    class Text(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = str.__hash__
+
+    class Row(list):
+        def __iter__(self) -> Any:
+            return iter([9])
+
+    crossed = cross([Text("a"), Row([1]), OrderedDict(a=1), True])
+    assert crossed == ["a", [1], {"a": 1}, True]
+    assert [type(part) for part in crossed] == [str, list, dict, bool]
+
+
+def test_sharing_and_cycles_survive() -> None:
+    shared = [1]
+    crossed = cross([shared, {"k": shared}, shared])
+    assert crossed[0] is crossed[1]["k"] is crossed[2]
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    crossed = cross(cycle)
+    assert crossed[0] is crossed
+
+
+def test_other_objects_cross_as_numbers() -> None:
+    assert cross([object(), len]) == [("h", 7), ("h", 7)]
+
+
+def test_too_deep_is_refused() -> None:
+    value: list[Any] = []
+    for _ in range(1000):
+        value = [value]
+    with pytest.raises(Malformed):
+        Encoder(_export).encode(value)
+
+
+def test_refill_changes_containers_in_place() -> None:
+    held: list[Any] = [[1], {"a": 1}, {1}, bytearray(b"x"), deque([1])]
+    decoder = Decoder(_resolve, held)
+    for number, contents in enumerate([[2, {"r": 0}], [["b", 2]], [2], "79", [2]]):
+        decoder.refill(number, contents)
+    assert held[0][0] == 2
+    assert held[0][1] is held[0]
+    assert held[1:] == [{"b": 2}, {2}, bytearray(b"y"), deque([2])]
+
+
+TAGS = ["i", "t", "z", "b", "c", "R", "D", "F", "e", "T", "d", "s", "B", "q", "r", "h", "o", "x"]
+
+
+def _junk(draw: random.Random, depth: int) -> Any:
+    """JSON that keeps to the format here and there."""
+    kind = draw.randrange(8 if depth else 5)
+    if kind < 5:
+        return draw.choice(
+            [None, True, 0, -1, 3, 10**30, 1.5, math.nan, "", "zz", "ff", "1e9", "NaN", "int"]
+        )
+    if kind < 7:
+        return {draw.choice(TAGS): _junk(draw, depth - 1)}
+    return [_junk(draw, depth - 1) for _ in range(draw.randrange(4))]
+
+
+def test_decoding_junk_gives_plain_values_or_one_error() -> None:
+    draw = random.Random(0)
+    outcomes = {"value": 0, "malformed": 0}
+    for _ in range(20000):
+        decoder = Decoder(_resolve)
+        try:
+            decoder.decode(_junk(draw, 4))
+            outcomes["value"] += 1
+        except Malformed:
+            outcomes["malformed"] += 1
+    assert min(outcomes.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"T": "eval"}, {"T": "object"}, {"T": ["int"]}, {"r": 0}, {"r": -1}, {"r": True},
+        {"t": 1, "l": 2}, {}, {"x": 1}, {"t": "ab"}, {"i": 5}, {"D": 1}, {"F": [1, 0]}, {"c": "xyz"},
+        {"s": [[]]}, {"d": [[1]]}, {"d": [[[], 1]]}, {"b": "0"}, {"R": [1, 2, 0]}, {"h": "0"},
+        {"F": [1.5, "x"]}, {"c": ["a", "b", "c"]},
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_what_no_encoder_sends_is_refused(tree: Any) -> None:
+    with pytest.raises(Malformed):
+        Decoder(_resolve).decode(tree)
