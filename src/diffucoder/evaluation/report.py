@@ -92,7 +92,8 @@ def sample_problems(
         kind = KINDS[bool(passed["instruct"]), bool(passed["grpo"])]
         counts[kind] += 1
         if counts[kind] <= SAMPLES_A_KIND:
-            shown = [_answer(by_checkpoint, name) for name in CHECKPOINT_NAMES]
+            present = [name for name in CHECKPOINT_NAMES if name in by_checkpoint.index]
+            shown = [_answer(by_checkpoint.loc[name], name) for name in present]
             prompt = answers["prompt"].iloc[0]
             chosen.append({"kind": kind, "id": problem_id, "prompt": prompt, "answers": shown})
     order = list(KINDS.values())
@@ -191,10 +192,7 @@ def _halves(sweep_pass_at_k: pd.DataFrame) -> pd.DataFrame:
     return sweep_pass_at_k[alike & (sweep_pass_at_k["k"] == 1)]
 
 
-def _answer(by_checkpoint: pd.DataFrame, checkpoint: str) -> dict[str, Any]:
-    if checkpoint not in by_checkpoint.index:
-        return {"checkpoint": checkpoint, "status": "not asked", "passed": False, "source": ""}
-    row = by_checkpoint.loc[checkpoint]
+def _answer(row: pd.Series, checkpoint: str) -> dict[str, Any]:
     return {
         "checkpoint": checkpoint,
         "status": row["status"],
