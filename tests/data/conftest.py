@@ -23,9 +23,10 @@ CODE = '''def total(values):
 
 
 def base_parameters() -> dict[str, Any]:
-    """conf/base's ingestion parameters, with no benchmark folder."""
+    """conf/base's ingestion parameters, with no benchmark folder and a context."""
     raw = yaml.safe_load((ROOT / "conf/base/parameters/ingestion.yml").read_text())["ingestion"]
     raw["decontamination"]["benchmarks"] = "/nonexistent"
+    raw["context"] = 128
     return raw
 
 
