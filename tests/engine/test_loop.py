@@ -10,7 +10,7 @@ from zero_stages import train
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
-from diffucoder.engine.deepspeed import initialize
+from diffucoder.engine.deepspeed import gathered, initialize
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, learning_rate, optimizer_step
 from diffucoder.errors import BadData, TrainingFailed
@@ -114,6 +114,22 @@ def test_bf16_training_keeps_rotary_frequencies_exact(
     engine = initialize(tiny_model(0), training(engine={"precision": "bf16", "zero_stage": 1}))
     assert engine.model.lm_head.weight.dtype == torch.bfloat16
     assert torch.equal(engine.model.model.rotary_emb.inv_freq, exact)
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_outside_of_a_step_are_those_inside(
+    zero_stage: int,
+    precision: str,
+    training: Callable[..., TrainingParams],
+    process_group: None,
+) -> None:
+    params = training(engine={"zero_stage": zero_stage, "precision": precision})
+    engine = initialize(tiny_model(0), params)
+    batch = prepare(rows_between(0, 4), 0, [torch.Generator() for _ in range(4)])
+    with torch.no_grad(), gathered(engine) as model:
+        outside, _ = loss(model, batch.tensors, batch.denominator)
+    assert optimizer_step(engine, [batch], loss)["loss"] == outside.item()
 
 
 def test_the_schedule_warms_up_and_falls_to_its_floor(

@@ -1,7 +1,8 @@
 """A run that was cut short and resumed ends with the weights of one that was not."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ def train(context: Context, training: TrainingParams, stop_in: int | None = None
 def weights(engine: Engine) -> list[torch.Tensor]:
     with gathered(engine) as model:
         return [weight.detach().clone() for weight in model.parameters()]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """The system lets no file grow beyond a few blocks."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, unlimited[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
@@ -94,14 +106,8 @@ def test_a_full_disk_is_one_error_and_spares_earlier_saves(
     context = context_of(job(params))
     engine = initialize(tiny_model(0), params)
     state.save(context, engine, 1, {})
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The system refuses to let any file grow beyond this, as a full disk would.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, unlimited[1]))
-    try:
-        with pytest.raises(TrainingFailed, match=r"cannot save.*the save at step 1 is intact"):
-            state.save(context, engine, 2, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    with full_disk(), pytest.raises(TrainingFailed, match=r"cannot save.* step 1 is intact"):
+        state.save(context, engine, 2, {})
     assert [path.name for path in (context.job.work / "saves").iterdir()] == ["step-00000001"]
     assert state.resume(context, engine) == (1, {})
 
@@ -151,3 +157,22 @@ def test_an_export_loads_with_stock_classes(
     for name, weight in tiny_model(3).named_parameters():
         assert torch.equal(loaded.get_parameter(name), weight)
     assert len(PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")) == 3
+
+
+def test_a_full_disk_at_export_spares_the_earlier_checkpoint(
+    training: Callable[..., TrainingParams],
+    process_group: None,
+    tokenizer_dir: Path,
+    tmp_path: Path,
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_dir)
+    engine = initialize(tiny_model(3), training())
+    path = tmp_path / "model"
+    export(engine, tokenizer, path)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with full_disk(), pytest.raises(TrainingFailed, match="cannot write the checkpoint"):
+        export(engine, tokenizer, path)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]

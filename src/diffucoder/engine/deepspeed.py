@@ -19,7 +19,7 @@ import deepspeed
 
 from diffucoder.config.training import OptimizerParams, TrainingParams
 from diffucoder.datasets.atomic import atomic_directory
-from diffucoder.errors import BadCheckpoint
+from diffucoder.errors import BadCheckpoint, TrainingFailed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,7 +56,7 @@ class Engine:
     """A model in training.
 
     Attributes:
-        model: the model, for forward passes without gradient (inside `gathered` under ZeRO-3).
+        model: the model, for forward passes without gradient inside `gathered`.
         runtime: DeepSpeed's engine around it.
         training: what it was set up with.
     """
@@ -170,10 +170,15 @@ def update(engine: Engine, learning_rate: float) -> float:
 
 @contextmanager
 def gathered(engine: Engine) -> Iterator["PreTrainedModel"]:
-    """The model with all its weights on every rank, for reading and sampling."""
-    split = engine.training.engine.zero_stage == 3
+    """The model for sampling, scoring and reading: all its weights, in training's precision."""
+    stage = engine.training.engine.zero_stage
+    autocast = settings(engine.training)["torch_autocast"]["enabled"]
     weights = list(engine.model.parameters())
-    with deepspeed.zero.GatheredParameters(weights) if split else nullcontext():
+    with (
+        deepspeed.zero.GatheredParameters(weights) if stage == 3 else nullcontext(),
+        # DeepSpeed enters autocast in its own forward pass alone.
+        torch.autocast(engine.device.type, torch.bfloat16, enabled=autocast),
+    ):
         yield engine.model
 
 
@@ -209,15 +214,21 @@ def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> 
     `COMPLETE`.
 
     Raises:
-        OSError: if the disk is full or cannot be written.
+        TrainingFailed: if the disk is full or cannot be written; what was at `path` stays.
     """
+    from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     # A bar that is redrawn in place makes a line of a log for every redraw.
     disable_progress_bar()
     with gathered(engine) as model:
         if engine.runtime.global_rank == 0:
-            with atomic_directory(path) as partial:
-                model.save_pretrained(partial)
-                tokenizer.save_pretrained(partial)
+            try:
+                with atomic_directory(path) as partial:
+                    model.save_pretrained(partial)
+                    tokenizer.save_pretrained(partial)
+            except (OSError, SafetensorError) as error:
+                raise TrainingFailed(
+                    f"cannot write the checkpoint {path}: {error}; make room there and run again"
+                ) from error
     torch.distributed.barrier()
