@@ -112,6 +112,13 @@ FORGING: list[Case] = [
     forging(
         "endless frame", "import os\ndef f(x): os.write(3, b'\\xff\\xff\\xff\\xff')", "crashed"
     ),
+    (
+        "end the tests' loop",
+        "def f(x): raise StopIteration",
+        ["assert all(map(lambda x: f(x) == 1, [1, 2]))", "assert list(map(f, [1, 2])) == []"],
+        {"error"},
+        NONE,
+    ),
     forging("raise the tests' error", "def f(x): raise AssertionError", "error"),
     forging("no such function", "def g(x): return 12345", "error"),
     forging("no code", "", "error"),

@@ -9,6 +9,7 @@ the layout of struct seccomp_data is in include/uapi/linux/seccomp.h.
 import errno
 import platform
 import struct
+from functools import cache
 
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _JUMP_EQUAL, _JUMP_ANY_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
@@ -78,17 +79,27 @@ def shared_filter(architecture: str) -> bytes:
 def guest_filter(architecture: str, pid: int) -> bytes:
     """Refuse new processes, signals to others and all that only the zygote needs."""
     column = list(_AUDIT).index(architecture)
-    number = {name: numbers[column] for name, numbers in _CALLS.items()}
-    refused = [number[name] for name in _ZYGOTE_ONLY]
+    return guest_prefix(architecture) + _program(
+        [
+            *_only_if(_CALLS["kill"][column], _JUMP_EQUAL, pid),
+            *_only_if(_CALLS["tgkill"][column], _JUMP_EQUAL, pid),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    )
+
+
+# Most of the filter is the same for all guests: made before the first fork, it costs them nothing.
+@cache
+def guest_prefix(architecture: str) -> bytes:
+    """The part of a guest's filter that does not depend on its process id."""
+    column = list(_AUDIT).index(architecture)
+    refused = [_CALLS[name][column] for name in _ZYGOTE_ONLY]
     return _program(
         [
             *_check_architecture(architecture),
             *(step for n in refused if n is not None for step in _answer(n, _ERRNO | errno.EPERM)),
-            *_only_if(number["clone"], _JUMP_ANY_SET, _CLONE_THREAD),
-            *_only_if(number["kill"], _JUMP_EQUAL, pid),
-            *_only_if(number["tgkill"], _JUMP_EQUAL, pid),
-            *_only_if(number["prlimit64"], _JUMP_EQUAL, 0),
-            (_RETURN, 0, 0, _ALLOW),
+            *_only_if(_CALLS["clone"][column], _JUMP_ANY_SET, _CLONE_THREAD),
+            *_only_if(_CALLS["prlimit64"][column], _JUMP_EQUAL, 0),
         ]
     )
 

@@ -71,6 +71,7 @@ def enclose(tier: str) -> str | None:
     architecture = seccomp.machine()
     assert architecture is not None
     lockdown.filter_calls(seccomp.shared_filter(architecture))
+    seccomp.guest_prefix(architecture)
     return architecture
 
 
