@@ -1,0 +1,105 @@
+"""The whole chain for several seeds: does coupled-GRPO help, and how sure is that?
+
+    .venv/bin/python benchmarks/seeds.py --seeds 0 1 2 --readme
+
+Each seed draws its own problems, trains its own tokenizer and models, and lives in a data folder
+of its own below `--root`. A seed that is finished is not run again, one that was stopped goes on.
+With `--readme` the table replaces the one between the README's markers.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from diffucoder.evaluation.bootstrap import cluster_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKERS = ("<!-- results:begin -->", "<!-- results:end -->")
+RESAMPLES, CONFIDENCE = 10_000, 0.95
+CHECKPOINTS = ("adapted", "instruct", "grpo")
+DECODINGS = ("sampled", "greedy")
+
+
+def main() -> None:
+    """Run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--root", type=Path, default=ROOT / "data" / "seeds")
+    parser.add_argument("--env", default="base", help="the Kedro environment to run in")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    options = parser.parse_args()
+    folders = [options.root.resolve() / str(seed) for seed in options.seeds]
+    for seed, folder in zip(options.seeds, folders, strict=True):
+        run_chain(seed, folder, options.env)
+    table = markdown([passes(folder) for folder in folders], options.seeds)
+    print(table)
+    if options.readme:
+        readme = ROOT / "README.md"
+        readme.write_text(between_markers(readme.read_text(encoding="utf-8"), table), "utf-8")
+
+
+def run_chain(seed: int, folder: Path, env: str) -> None:
+    """`kedro run` for one seed; finished stages are skipped if nothing they depend on changed."""
+    command = [sys.executable, "-m", "kedro", "run", "--only-missing-outputs"]
+    subprocess.run(
+        [*command, "--env", env, "--params", f"seed={seed}"],
+        cwd=ROOT,
+        env=os.environ | {"DIFFUCODER_DATA": str(folder)},
+        check=True,
+    )
+
+
+def passes(folder: Path) -> pd.DataFrame:
+    """Share of passing samples of each held-out problem: rows are (checkpoint, decoding)."""
+    completions = pd.read_parquet(folder / "07_model_output" / "completions.parquet")
+    heldout = completions[completions["suite"] == "heldout"]
+    shares = heldout.groupby(["checkpoint", "decoding", "problem_id"])["passed"].mean()
+    return shares.unstack("problem_id")
+
+
+def markdown(seeds: list[pd.DataFrame], numbers: list[int]) -> str:
+    """The results as a Markdown table, with the gain of grpo over instruct."""
+    lines = [
+        f"Held-out pass@1 in %, seeds {', '.join(map(str, numbers))}: mean and 95 % interval "
+        f"(bootstrap over seeds and problems), {seeds[0].shape[1]} problems a seed.",
+        "",
+        "| checkpoint | " + " | ".join(f"{decoding} | each seed" for decoding in DECODINGS) + " |",
+        "|---" * (1 + 2 * len(DECODINGS)) + "|",
+    ]
+    for checkpoint in CHECKPOINTS:
+        cells = [cell([seed.loc[(checkpoint, d)] for seed in seeds]) for d in DECODINGS]
+        lines.append(f"| {checkpoint} | {' | '.join(cells)} |")
+    gains = [
+        cell([seed.loc[("grpo", d)] - seed.loc[("instruct", d)] for seed in seeds])
+        for d in DECODINGS
+    ]
+    lines.append(f"| gain of grpo over instruct | {' | '.join(gains)} |")
+    return "\n".join(lines)
+
+
+def cell(seeds: list[pd.Series]) -> str:
+    """Mean with interval, and the mean of each seed."""
+    values = np.stack([seed.to_numpy(dtype=float) for seed in seeds])
+    low, high = cluster_interval(values, RESAMPLES, CONFIDENCE, seed=0)
+    each = ", ".join(f"{100 * mean:.1f}" for mean in values.mean(1))
+    return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] | {each}"
+
+
+def between_markers(text: str, table: str) -> str:
+    """`text` with what stands between the markers replaced by `table`."""
+    begin, end = map(re.escape, MARKERS)
+    replacement = f"{MARKERS[0]}\n{table}\n{MARKERS[1]}"
+    changed, count = re.subn(f"{begin}.*{end}", lambda _: replacement, text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"README.md must hold the markers {MARKERS} once, found {count}")
+    return changed
+
+
+if __name__ == "__main__":
+    main()
