@@ -86,10 +86,11 @@ def pass_rates(pass_at_k: pd.DataFrame) -> go.Figure:
         ticktext=measures,
         range=[len(measures) - 0.5, -0.5],
         showgrid=False,
+        zeroline=False,
         automargin=True,
     )
     # A little below 0, where a marker would else be cut in half.
-    figure.update_xaxes(tickformat=".0%", range=[-0.02, pass_at_k["high"].max() + 0.05])
+    figure.update_xaxes(tickformat=".0%", range=[-0.02, max(0.2, pass_at_k["high"].max() + 0.05)])
     return _finish(figure, height=110 + 56 * len(measures))
 
 
