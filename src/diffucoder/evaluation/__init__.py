@@ -1,0 +1,1 @@
+"""What came out: benchmarks, measures with intervals, figures and the report."""
