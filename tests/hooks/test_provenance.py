@@ -75,6 +75,19 @@ def test_changed_folder_that_a_parameter_names(project: Any) -> None:
     assert remade(project) == set(TABLES)
 
 
+@pytest.mark.parametrize(
+    ("folder", "expected"), [("data/work", set()), ("data/01_raw/code", set(TABLES))]
+)
+def test_folder_below_the_artefacts_counts_if_it_is_raw(
+    project: Any, folder: str, expected: set[str]
+) -> None:
+    (project.root / folder).mkdir(parents=True)
+    params = {"first": {"folder": folder}}
+    project.run(params=params)
+    (project.root / folder / "b.py").write_text("y = 2")
+    assert remade(project, params=params) == expected
+
+
 def test_changed_code(project: Any) -> None:
     project.run()
     nodes = "src/PACKAGE/pipelines/second/nodes.py"

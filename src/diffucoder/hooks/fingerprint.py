@@ -14,6 +14,8 @@ from typing import Any
 from diffucoder.datasets.identity import signature
 from diffucoder.tracking.flatten import flatten
 
+# Folder of the data that people put there.
+RAW = "01_raw"
 # Differences shown before the rest is only counted.
 SHOWN = 3
 
@@ -69,15 +71,17 @@ def _changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     ]
 
 
-def named_files(parameters: object, root: Path) -> dict[str, str]:
+def named_files(parameters: object, root: Path, made: Path) -> dict[str, str]:
     """Signature of every file or folder that a text among `parameters` names.
 
     A text is taken for a path if it has a slash and something exists there, seen from `root`.
+    Below `made`, the folder of all artefacts, only raw data counts: runs write the rest.
     """
+    found = {text: root / text for text in _texts(parameters) if "/" in text}
     return {
-        text: signature(root / text)
-        for text in _texts(parameters)
-        if "/" in text and (root / text).exists()
+        text: signature(path)
+        for text, path in found.items()
+        if path.exists() and (not path.is_relative_to(made) or path.is_relative_to(made / RAW))
     }
 
 

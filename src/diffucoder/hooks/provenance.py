@@ -48,7 +48,7 @@ class ProvenanceHook:
 
     def __init__(self, model: type[Params]) -> None:
         self._model = model
-        self._root = self._folder = Path()
+        self._root = self._data = self._folder = Path()
         self._env = ""
         self._parameters: dict[str, Any] = {}
         self._catalog: CatalogProtocol | None = None
@@ -59,7 +59,8 @@ class ProvenanceHook:
     def after_context_created(self, context: KedroContext) -> None:
         """Remember the present parameters and where records are kept."""
         self._root = context.project_path
-        self._folder = data_root(context) / REPORTING / FOLDER
+        self._data = data_root(context)
+        self._folder = self._data / REPORTING / FOLDER
         self._env = context.env or ""
         raw = context.config_loader["parameters"]
         self._parameters = validated(self._model, raw, "the parameters").model_dump(mode="json")
@@ -197,7 +198,7 @@ class ProvenanceHook:
         inputs = {name: self._content(name) for name in data_inputs(node.inputs)}
         return Fingerprint(
             parameters=parameters,
-            files=named_files(parameters, self._root),
+            files=named_files(parameters, self._root, self._data),
             code=code_digest(node.func),
             inputs={name: content for name, content in inputs.items() if content},
         )
