@@ -6,6 +6,8 @@ import pytest
 
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate, instruction_pairs
+from diffucoder.data.families.parts import FAMILIES
+from diffucoder.data.families.tasks import every_task
 from diffucoder.errors import BadParameters
 
 MakeParams = Callable[..., ProblemsParams]
@@ -89,17 +91,11 @@ def test_flaws_come_as_often_as_asked(make_params: MakeParams, share: float) -> 
     for row in pairs:
         wrong = row["response"] != f"```python\n{references[row['composition']]}```"
         assert row["flawed"] == wrong
-    # A sum is never mistaken, and of the filters "above" always can be.
-    one_risk = [
-        row["flawed"]
-        for row in pairs
-        if "/above-" in row["composition"]
-        and "/size/" not in row["composition"]
-        and row["composition"].endswith(("/sum", "/list", "/sorted"))
-    ]
-    spread = (share * (1 - share) / len(one_risk)) ** 0.5
-    assert len(one_risk) > 40
-    assert abs(sum(one_risk) / len(one_risk) - share) <= 5 * spread
+    # A pair is flawed unless it is right at every part that can go wrong.
+    risks = {task.composition: len(task.risky_places()) for task in every_task(FAMILIES["dicts"])}
+    chances = [1 - (1 - share) ** risks[row["composition"]] for row in pairs]
+    spread = sum(p * (1 - p) for p in chances) ** 0.5
+    assert abs(sum(row["flawed"] for row in pairs) - sum(chances)) <= 5 * spread
 
 
 def test_problems_stay_clean_whatever_the_share_of_mistakes(make_params: MakeParams) -> None:
