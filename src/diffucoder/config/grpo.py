@@ -1,5 +1,7 @@
 """Parameters of coupled-GRPO."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
@@ -13,11 +15,25 @@ class EstimatorParams(Params):
 
     Attributes:
         name: a key of `diffucoder.rl.estimators.REGISTRY`.
-        options: its fields, such as `pairs`, `low` and `high` of `coupled`.
+        pairs: of `coupled`, lambda; `full_mask` has no pairs and reads none of these.
+        low: of `coupled`, the smallest time.
+        high: of `coupled`, the largest time.
     """
 
-    name: str
-    options: dict[str, float | int]
+    name: Literal["coupled", "full_mask"]
+    pairs: int = Field(ge=1)
+    low: float = Field(gt=0, lt=1)
+    high: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _times_in_order(self) -> "EstimatorParams":
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) must not be above high ({self.high})")
+        return self
+
+    def options(self) -> dict[str, float | int]:
+        """The keyword arguments of `diffucoder.rl.estimators.get`, beside the mask token."""
+        return self.model_dump(exclude={"name"}) if self.name == "coupled" else {}
 
 
 class ValidationParams(Params):
@@ -78,5 +94,12 @@ class GrpoParams(Params):
             raise ValueError(
                 f"training.batch_size ({self.training.batch_size}) must be a multiple of "
                 f"completions_per_prompt ({self.completions_per_prompt}): groups are never split"
+            )
+        prompts = self.training.batch_size // self.completions_per_prompt
+        if prompts % self.training.engine.ranks:
+            raise ValueError(
+                f"{prompts} prompts a step (training.batch_size / completions_per_prompt) must be "
+                f"a multiple of training.engine.ranks ({self.training.engine.ranks}): every rank "
+                "takes whole groups, equally many"
             )
         return self

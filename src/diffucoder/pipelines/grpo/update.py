@@ -35,8 +35,8 @@ def inner_updates(
     iterations before the first update. In the first iteration old and new are one model, so the
     new scores, detached, serve as old.
 
-    Completions without advantage (every one of their group earned the same) are left out: they
-    would pull at nothing but the KL term.
+    Completions without advantage (in a group that earned the same throughout, all of them) are
+    left out: they would pull at nothing but the KL term.
 
     Args:
         context: this rank.

@@ -44,7 +44,7 @@ def work(job: Job, context: Context) -> None:
     engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
     special = special_ids(tokenizer)
     estimator = estimators.get(
-        params.estimator.name, mask_token_id=special.mask, **params.estimator.options
+        params.estimator.name, mask_token_id=special.mask, **params.estimator.options()
     )
     start, extra = state.resume(context, engine)
     if extra:
