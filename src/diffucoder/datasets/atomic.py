@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all."""
+"""Files and directories that appear whole or not at all."""
 
 import os
 import shutil
@@ -38,6 +38,27 @@ def require_complete(path: Path | str, error: type[DiffucoderError], remedy: str
             f"written; {remedy}"
         )
     return directory
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """Yield the path of a file to write that replaces `path` when the block ends well.
+
+    When the block raises, what was at `path` before is untouched.
+
+    Raises:
+        OSError: if the disk is full or cannot be written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f".{target.name}.{os.getpid()}.partial"
+    try:
+        yield partial
+        _fsync(partial)
+        partial.replace(target)
+        _fsync(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """How each node's outputs were made: one JSON file a node, beside the reports."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffucoder.datasets.atomic import atomic_file
 from diffucoder.hooks.fingerprint import Fingerprint
 
 
@@ -56,11 +56,5 @@ def drop(folder: Path, node: str) -> None:
 
 def write_json(path: Path, tree: Any) -> None:
     """Replace the file at `path` at once, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(tree, stream, indent=2, sort_keys=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n", encoding="utf-8")
