@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,19 @@ def test_every_data_set_is_in_the_catalog() -> None:
     catalog = loader("local")["catalog"]
     named = register_pipelines()["__default__"].datasets()
     assert set(data_inputs(named)) <= set(catalog)
+
+
+def test_layers_of_the_graph_have_one_direction() -> None:
+    catalog = loader("local")["catalog"]
+    layer = {name: entry["metadata"]["kedro-viz"]["layer"] for name, entry in catalog.items()}
+    before: dict[str, set[str]] = {}
+    for node in register_pipelines()["__default__"].nodes:
+        for output in node.outputs:
+            earlier = {layer[name] for name in data_inputs(node.inputs)} - {layer[output]}
+            before.setdefault(layer[output], set()).update(earlier)
+    # Kedro-Viz drops all layers if two of them feed each other; this raises CycleError then.
+    order = list(TopologicalSorter(before).static_order())
+    assert order.index("models") < order.index("reporting")
 
 
 def test_command_line_imports_nothing_heavy() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kedro.framework.project import settings
+from kedro.framework import project as framework
 from kedro.framework.startup import bootstrap_project
 
 NUMBERS = itertools.count()
@@ -142,8 +142,10 @@ class Project:
         self, env: str | None = None, params: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """`kedro run` in this process."""
-        bootstrap_project(self.root)
-        with settings.SESSION_CLASS.create(
+        if framework.PACKAGE_NAME != self.package:
+            # Once a project: it takes longer than the runs.
+            bootstrap_project(self.root)
+        with framework.settings.SESSION_CLASS.create(
             project_path=self.root, env=env, runtime_params=params
         ) as session:
             session.run(**kwargs)
