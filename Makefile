@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
+# `kedro mlflow ui` starts `mlflow` by its name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Threads that wait must not spin: beside a busy neighbour that costs a factor of eight.
 export OMP_WAIT_POLICY ?= passive
 # Without it DeepSpeed looks for accelerators on a machine that has none, and warns.

@@ -21,7 +21,7 @@ def test_all_parts(tmp_path: Path) -> None:
 
 
 def test_parts_that_are_absent_are_left_out(tmp_path: Path) -> None:
-    assert lines({}, tmp_path)[0] == "Where to look:"
+    assert lines({}, tmp_path)[0].startswith("Where to look")
 
 
 def test_missing_summary_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,10 @@ def lines(summary: Mapping[str, Any], reporting: Path) -> list[str]:
         text.append(f"Memory at its highest: {summary['peak_rss_mb']:,} MB")
     return [
         *text,
-        "Where to look:",
+        "Where to look (commands after `source .venv/bin/activate`):",
         f"  report      {(reporting / 'report.html').resolve()}",
-        "  runs        .venv/bin/kedro mlflow ui",
-        "  pipelines   .venv/bin/kedro viz run",
+        "  runs        kedro mlflow ui",
+        "  pipelines   kedro viz run",
     ]
 
 
