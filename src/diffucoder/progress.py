@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 def duration(seconds: float) -> str:
     """Format seconds as `45 s`, `3 min 05 s` or `2 h 07 min`."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

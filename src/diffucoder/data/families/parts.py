@@ -9,7 +9,7 @@ wraps, `{items}` the comprehension that an aggregate wraps.
 
 from dataclasses import dataclass
 
-DIGITS = tuple(range(2, 10))
+CONSTANTS = (3, 4, 5, 6, 7)
 
 
 @dataclass(frozen=True)
@@ -56,42 +56,35 @@ class Family:
     aggregates: tuple[Part, ...]
 
 
+# One place only has constants: which of two numbers belongs where is more than a model of a
+# million weights learns in minutes.
 NUMBER_FILTERS = (
     Part("all", ("{of}",), ""),
     Part("even", ("even {of}",), "{x} % 2 == 0"),
     Part("odd", ("odd {of}",), "{x} % 2 == 1"),
     Part("positive", ("positive {of}",), "{x} > 0", "{x} >= 0"),
-    Part("multiple", ("{of} divisible by {k}", "{of} that {k} divides"), "{x} % {k} == 0",
-         None, DIGITS[1:]),
-    Part("above", ("{of} greater than {k}", "{of} above {k}"), "{x} > {k}", "{x} >= {k}", DIGITS),
-    Part("below", ("{of} less than {k}", "{of} below {k}"), "{x} < {k}", "{x} <= {k}", DIGITS),
-    Part("least", ("{of} of at least {k}",), "{x} >= {k}", "{x} > {k}", DIGITS),
-    Part("most", ("{of} of at most {k}",), "{x} <= {k}", "{x} < {k}", DIGITS),
-    Part("other", ("{of} other than {k}", "{of} not equal to {k}"), "{x} != {k}", None, DIGITS),
+    Part("multiple", ("{of} divisible by {k}",), "{x} % {k} == 0", None, CONSTANTS),
+    Part("above", ("{of} greater than {k}", "{of} above {k}"), "{x} > {k}", "{x} >= {k}",
+         CONSTANTS),
+    Part("below", ("{of} less than {k}", "{of} below {k}"), "{x} < {k}", "{x} <= {k}", CONSTANTS),
+    Part("least", ("{of} of at least {k}",), "{x} >= {k}", "{x} > {k}", CONSTANTS),
 )  # fmt: skip
 
 NUMBER_MAPS = (
     Part("same", ("{of}",), "{x}"),
     Part("square", ("squares of the {of}", "{of}, each squared"), "{x} * {x}"),
     Part("double", ("doubles of the {of}", "{of}, each doubled"), "2 * {x}"),
-    Part("negate", ("negatives of the {of}", "{of}, each negated"), "-{x}"),
-    Part("plus", ("{of}, each plus {k}", "{of}, each increased by {k}"), "{x} + {k}", None, DIGITS),
-    Part(
-        "minus", ("{of}, each minus {k}", "{of}, each decreased by {k}"), "{x} - {k}", None, DIGITS
-    ),
+    Part("negate", ("negatives of the {of}",), "-{x}"),
     Part("size", ("absolute values of the {of}",), "abs({x})", "{x}"),
 )
 
 NUMBER_AGGREGATES = (
     Part("sum", ("sum of the {of}", "total of the {of}"), "sum([{items}])"),
     Part("list", ("list of the {of}",), "[{items}]"),
-    Part("sorted", ("sorted list of the {of}",), "sorted([{items}])"),
     Part("descending", ("list of the {of}, from largest to smallest",),
          "sorted([{items}], reverse=True)", "sorted([{items}])"),
     Part("largest", ("largest of the {of}, or 0",), "max([{items}], default=0)",
          "max([{items}])"),
-    Part("smallest", ("smallest of the {of}, or 0",), "min([{items}], default=0)",
-         "min([{items}])"),
     Part("distinct", ("number of distinct {of}", "number of different {of}"), "len(set([{items}]))",
          "len([{items}])"),
 )  # fmt: skip
@@ -102,21 +95,19 @@ TEXT_FILTERS = (
     Part("letters", ("letters among the {of}",), "{x}.isalpha()", "{x}.isalnum()"),
     Part("digits", ("digits among the {of}",), "{x}.isdigit()"),
     Part("upper", ("upper-case {of}", "capital {of}"), "{x}.isupper()"),
-    Part("lower", ("lower-case {of}", "small {of}"), "{x}.islower()", "not {x}.isupper()"),
-    Part("spaceless", ("{of} other than spaces",), "{x} != ' '"),
+    Part("lower", ("lower-case {of}",), "{x}.islower()", "not {x}.isupper()"),
 )
 
 TEXT_MAPS = (
     Part("same", ("{of}",), "{x}"),
     Part("capital", ("{of}, each in upper case",), "{x}.upper()"),
     Part("small", ("{of}, each in lower case",), "{x}.lower()"),
-    Part("twice", ("{of}, each written twice", "{of}, each repeated"), "2 * {x}"),
+    Part("twice", ("doubles of the {of}", "{of}, each doubled"), "2 * {x}"),
 )
 
 TEXT_AGGREGATES = (
     Part("joined", ("string of the {of}",), "''.join([{items}])"),
     Part("list", ("list of the {of}",), "[{items}]"),
-    Part("sorted", ("sorted list of the {of}",), "sorted([{items}])"),
     Part("reversed", ("string of the {of}, in reverse",), "''.join([{items}][::-1])",
          "''.join([{items}])"),
     Part("distinct", ("number of distinct {of}", "number of different {of}"), "len(set([{items}]))",
@@ -139,7 +130,7 @@ TEXT_PARTS = (TEXT_FILTERS, TEXT_MAPS, TEXT_AGGREGATES)
 
 FAMILIES = {
     "lists": Family("lists", "xs", "x", SOURCES["lists"], *NUMBER_PARTS),
-    "strings": Family("strings", "s", "c", SOURCES["strings"], *TEXT_PARTS),
-    "numbers": Family("numbers", "n", "i", SOURCES["numbers"], *NUMBER_PARTS),
-    "dicts": Family("dicts", "d", "v", SOURCES["dicts"], *NUMBER_PARTS),
+    "strings": Family("strings", "s", "x", SOURCES["strings"], *TEXT_PARTS),
+    "numbers": Family("numbers", "n", "x", SOURCES["numbers"], *NUMBER_PARTS),
+    "dicts": Family("dicts", "d", "x", SOURCES["dicts"], *NUMBER_PARTS),
 }

@@ -12,7 +12,6 @@ from diffucoder.errors import BadParameters
 OPENINGS = (
     "Write {signature} that returns the {what}.",
     "Define {signature}: return the {what}.",
-    "{signature} gives the {what}.",
 )
 ENTRY_POINT = "f"
 PLACES = ("source", "filter", "map", "aggregate")
@@ -87,26 +86,37 @@ def every_task(family: Family) -> Iterator[Task]:
 
 
 def draw_tasks(shares: dict[str, float], count: int, random: Random) -> list[Task]:
-    """Draw distinct compositions: a family by its share, then a part at each place, evenly.
+    """Draw distinct compositions in random order, each family as often as its share says.
 
-    Parts are drawn before constants, so that a part with eight constants is as common as one
+    Parts are drawn before constants, so that a part with five constants is as common as one
     with none.
 
     Raises:
-        BadParameters: if the families do not hold twice that many compositions.
+        BadParameters: if a family does not hold what its share asks of it, and a fifth more.
     """
-    names = [name for name, share in shares.items() if share > 0]
-    room = sum(1 for name in names for _ in every_task(FAMILIES[name]))
-    if count > room // 2:
-        raise BadParameters(
-            f"{count} compositions asked of families {names}, which hold {room}: ask for at most "
-            f"half of them ({room // 2}), so that splits can be drawn at random"
-        )
     tasks: dict[str, Task] = {}
-    while len(tasks) < count:
-        family = FAMILIES[random.choices(names, [shares[name] for name in names])[0]]
+    for name, quota in _quotas(shares, count).items():
+        family = FAMILIES[name]
         places = (family.sources, family.filters, family.maps, family.aggregates)
-        drawn = tuple(random.choice(choices(random.choice(parts))) for parts in places)
-        task = Task(family, drawn)
-        tasks.setdefault(task.composition, task)
-    return list(tasks.values())
+        room = sum(1 for _ in every_task(family))
+        if quota > 0.8 * room:
+            raise BadParameters(
+                f"problems.families: {quota} of {count} compositions fall to {name!r}, which has "
+                f"{room}: ask for at most 80 % of them; lower its share or problems.counts"
+            )
+        wanted = len(tasks) + quota
+        while len(tasks) < wanted:
+            drawn = tuple(random.choice(choices(random.choice(parts))) for parts in places)
+            task = Task(family, drawn)
+            tasks.setdefault(task.composition, task)
+    mixed = list(tasks.values())
+    random.shuffle(mixed)
+    return mixed
+
+
+def _quotas(shares: dict[str, float], count: int) -> dict[str, int]:
+    """Whole numbers in the ratio of the shares that sum to `count`."""
+    total = sum(shares.values())
+    ends = [round(count * sum(list(shares.values())[: n + 1]) / total) for n in range(len(shares))]
+    starts = [0, *ends[:-1]]
+    return {name: end - start for name, start, end in zip(shares, starts, ends, strict=True)}
