@@ -7,7 +7,7 @@ from pandera.typing import Series
 class Rollouts(pa.DataFrameModel):
     """Sampled completions with their rewards; one row a completion.
 
-    x
+    `reward_*` columns hold the parts of the reward before their weights.
     """
 
     step: Series[int] = pa.Field(ge=1)
