@@ -142,7 +142,7 @@ class Project:
         self, env: str | None = None, params: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """`kedro run` in this process."""
-        if framework.PACKAGE_NAME != self.package:
+        if self.package != framework.PACKAGE_NAME:
             # Once a project: it takes longer than the runs.
             bootstrap_project(self.root)
         with framework.settings.SESSION_CLASS.create(
