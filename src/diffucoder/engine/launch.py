@@ -121,6 +121,8 @@ def _variables(engine: EngineParams, environment: Mapping[str, str]) -> dict[str
         "PYTHONUNBUFFERED": "1",
         # A fast tokenizer warns when a process that used it forks.
         "TOKENIZERS_PARALLELISM": "false",
+        # Bars over the loading of weights: noise where lines are relayed.
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         **environment,
     }
 
