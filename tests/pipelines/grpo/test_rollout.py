@@ -1,0 +1,110 @@
+"""Rollouts: what is drawn, scored and recorded, with a real sandbox and a tiny model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from diffucoder.config.grpo import GrpoParams
+from diffucoder.data.tokenizer import encode_chat, special_ids
+from diffucoder.engine.context import Context
+from diffucoder.engine.job import Job
+from diffucoder.engine.reporter import Reporter
+from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks
+from diffucoder.pipelines.grpo.tables import Rollouts
+from diffucoder.pipelines.grpo.update import _seeds
+from diffucoder.rewards.sandbox import Sandbox
+
+TESTS = ["assert f(1) == 2", "assert f(2) == 3"]
+
+
+def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
+    job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
+    reporter = Reporter(work, rank=1)  # a rank other than 0 records nothing
+    return Context(job, {}, rank, world_size, torch.device("cpu"), reporter)
+
+
+@pytest.fixture
+def params(parameters: Callable[..., dict[str, Any]]) -> GrpoParams:
+    read = parameters("test", "grpo", work="unused")
+    read["decoding"] = read["decoding"] | {"max_new_tokens": 12, "steps": 4}
+    return GrpoParams(**read)
+
+
+@pytest.fixture
+def sampler(
+    tmp_path: Path, params: GrpoParams, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[Sampler]:
+    with Sandbox(**params.sandbox.options()) as sandbox:
+        yield Sampler(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
+
+
+def task(tokenizer: PreTrainedTokenizerFast, number: int) -> Task:
+    prompt = f"add {number}"
+    return Task(f"p{number}", prompt, encode_chat(tokenizer, prompt), "f", TESTS)
+
+
+def test_completions_do_not_depend_on_how_tasks_are_spread_over_ranks(
+    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    group = sampler.params.completions_per_prompt
+    tasks = [task(tokenizer, n) for n in (1, 22)]
+    both = sampler.roll_out(model.eval(), tasks, step=3, first_row=0)
+    second = sampler.roll_out(model, tasks[1:], step=3, first_row=group)
+    assert [s.tokens for s in both.scored[group:]] == [s.tokens for s in second.scored]
+    other_step = sampler.roll_out(model, tasks, step=4, first_row=0)
+    assert [s.tokens for s in both.scored] != [s.tokens for s in other_step.scored]
+
+
+def test_rollouts_are_recorded_in_their_schema(
+    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    rollout = sampler.roll_out(
+        model.eval(), [task(tokenizer, n) for n in (1, 2)], step=0, first_row=0
+    )
+    rollout.write(tmp_path / "rollouts", step=1, rank=0)
+    table = Rollouts.validate(pd.read_parquet(tmp_path / "rollouts"))
+    assert len(table) == 2 * sampler.params.completions_per_prompt
+    weights = {name: term.weight for name, term in sampler.params.rewards.terms.items()}
+    parts = sum(weight * table[f"reward_{name}"] for name, weight in weights.items())
+    assert table["reward"].tolist() == pytest.approx(parts.tolist())
+    assert table.groupby("problem_id")["advantage"].sum().abs().max() < 1e-5
+
+
+def test_a_fenced_solution_earns_the_whole_reward(
+    sampler: Sampler, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    texts = [
+        "```python\ndef f(x):\n    return x + 1\n```",
+        "```py\ndef f(x):\n    return 2\n```\nThis returns two.",
+        "def f(x): return x + 1",
+        "```python\nimport sys\nsys.exit(0)\n```",
+    ]
+    scored = sampler._score([task(tokenizer, 1)] * 4, texts, [[1]] * 4)
+    assert [s.reward for s in scored] == [2.5, 1.5, 0.0, 0.5]
+    assert [s.verdict.status == "passed" for s in scored] == [True, False, False, False]
+
+
+def test_each_epoch_reads_every_problem_once_in_an_order_of_its_own(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tasks = [task(tokenizer, n) for n in range(6)]
+    here = context(tmp_path)
+    steps = [[t.problem_id for t in chosen_tasks(here, tasks, step, 4)] for step in range(3)]
+    read = [name for step in steps for name in step]
+    assert sorted(read[:6]) == sorted(read[6:]) == [t.problem_id for t in tasks]
+    assert read[:6] != read[6:]
+
+
+def test_masks_are_fresh_in_every_inner_iteration(tmp_path: Path) -> None:
+    # The released code draws the first micro-batch from seed 1 in every iteration.
+    here = context(tmp_path)
+    rows = torch.arange(4)
+    seeds = [_seeds(here, step, iteration, rows) for step in (0, 1) for iteration in (0, 1)]
+    flat = torch.cat(seeds).tolist()
+    assert len(set(flat)) == len(flat)
+    assert torch.equal(_seeds(here, 0, 1, rows[2:]), seeds[1][2:]), "a row names its own draws"

@@ -1,0 +1,93 @@
+"""Coupled-GRPO through its node, with real worker processes, DeepSpeed and the sandbox."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from pydantic import ValidationError
+
+from diffucoder.config.grpo import GrpoParams
+from diffucoder.config.problems import ProblemsParams
+from diffucoder.data.families import generate
+from diffucoder.errors import BadData
+from diffucoder.model import load
+from diffucoder.pipelines.grpo.nodes import improve
+from diffucoder.pipelines.grpo.tables import Rollouts
+from diffucoder.pipelines.tables import TrainingMetrics
+from diffucoder.rewards.functions import RewardRecord
+
+Parameters = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def problems(parameters: Parameters) -> pd.DataFrame:
+    drawn = generate(ProblemsParams(**parameters("test", "problems")), seed=0)
+    return pd.DataFrame([problem.record() for problem in drawn])
+
+
+@pytest.mark.parametrize("env", ["base", "test", "h200", "paper"])
+def test_every_environment_has_valid_parameters(parameters: Parameters, env: str) -> None:
+    GrpoParams(**parameters(env, "grpo"))
+    ProblemsParams(**parameters(env, "problems"))
+
+
+def test_ranks_must_share_whole_groups(parameters: Parameters) -> None:
+    read = parameters("test", "grpo")
+    read["training"]["engine"]["ranks"] = 4
+    with pytest.raises(ValidationError, match="2 prompts a step"):
+        GrpoParams(**read)
+
+
+def test_a_split_without_problems_is_refused(
+    parameters: Parameters, problems: pd.DataFrame, checkpoint: Path, tmp_path: Path
+) -> None:
+    params = GrpoParams(**parameters("test", "grpo", work=str(tmp_path / "work")))
+    with pytest.raises(BadData, match="split 'validation'"):
+        improve(params, 0, checkpoint, problems[problems["split"] != "validation"])
+    assert not (tmp_path / "work").exists()
+
+
+def longer_is_better(record: RewardRecord) -> float:
+    """A reward of the user's own; the tiny model writes no program that tests could tell apart."""
+    return float(len(record.completion))
+
+
+def small(parameters: Parameters, work: Path, ranks: int) -> GrpoParams:
+    read = parameters("test", "grpo", work=str(work))
+    read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
+    read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
+    read["training"]["engine"]["ranks"] = ranks
+    own = {"function": f"{Path(__file__).stem}.longer_is_better", "weight": 1.0}
+    read["rewards"]["terms"]["length"] = own
+    return GrpoParams(**read)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_improve(
+    parameters: Parameters,
+    problems: pd.DataFrame,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ranks: int,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    params = small(parameters, tmp_path / "work", ranks)
+    # Words of the tiny tokenizer are letters, and its model has a short context.
+    path, metrics, rollouts = improve(params, 0, checkpoint, problems.assign(prompt="add 1"))
+    TrainingMetrics.validate(metrics)
+    Rollouts.validate(rollouts)
+    assert len(rollouts) == params.training.steps * params.training.batch_size
+    names = set(metrics["name"])
+    assert {"reward/total", "reward/tests", "reward/format", "reward/length"} <= names
+    assert {"loss", "kl", "clip_share", "grad_norm", "lr", "tokens_per_s"} <= names
+    assert {"pass_rate", "completion_length", "zero_variance_groups"} <= names
+    assert metrics[metrics["name"] == "validation/pass_rate"]["step"].tolist() == [0, 2]
+    loaded, _ = load(path)
+    assert loaded.config.is_causal is False
+    before = load(checkpoint)[0].state_dict()
+    moved = [not torch.equal(before[name], w) for name, w in loaded.state_dict().items()]
+    assert any(moved), "equal validation scores keep the later checkpoint, which was updated"
