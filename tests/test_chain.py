@@ -1,0 +1,118 @@
+"""The whole chain as a person runs it: `kedro run --env test`, then parts of it again."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHECKPOINTS = ("adapted", "instruct", "grpo")
+TRAINED = ("backbone", *CHECKPOINTS)
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A data folder and a tracking database of its own."""
+
+    data: Path
+    tracking: str
+
+    def kedro(self, *arguments: str) -> str:
+        """What `kedro run --env=test` with these arguments printed; it must succeed."""
+        variables = {"DIFFUCODER_DATA": str(self.data), "MLFLOW_TRACKING_URI": self.tracking}
+        ended = subprocess.run(
+            [sys.executable, "-m", "kedro", "run", "--env=test", *arguments],
+            cwd=ROOT,
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout[-4000:]
+        return ended.stdout
+
+    def summary(self) -> dict:
+        return json.loads((self.data / "08_reporting" / "summary.json").read_text())
+
+    def written(self, name: str) -> int:
+        """When a checkpoint was completed."""
+        return (self.data / "06_models" / name / "COMPLETE").stat().st_mtime_ns
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which the whole chain has run."""
+    folder = tmp_path_factory.mktemp("chain")
+    made = Project(folder / "data", f"sqlite:///{folder / 'mlflow.db'}")
+    made.kedro()
+    return made
+
+
+def test_summary_has_the_headline_numbers(project: Project) -> None:
+    summary = project.summary()
+    assert set(summary["pass_at_1"]) == set(CHECKPOINTS)
+    for numbers in summary["pass_at_1"].values():
+        assert 0 <= numbers["low"] <= numbers["mean"] <= numbers["high"] <= 1
+        assert numbers["n"] == 6
+    pipelines = {"ingestion", "backbone", "adaptation", "instruction", "grpo", "evaluation"}
+    assert pipelines | {"analysis"} <= set(summary["seconds"])
+    assert 100 < summary["peak_rss_mb"] < 4096
+    assert summary["seed"] == 0
+    assert summary["sandbox_tier"] != "unsafe"
+
+
+def test_every_checkpoint_is_whole(project: Project) -> None:
+    for name in TRAINED:
+        assert (project.data / "06_models" / name / "COMPLETE").exists()
+        assert (project.data / "06_models" / name / "model.safetensors").exists()
+
+
+def test_tables_hold_rollouts_and_completions(project: Project) -> None:
+    output = project.data / "07_model_output"
+    rollouts = pd.read_parquet(output / "rollouts.parquet")
+    assert rollouts["step"].nunique() == 2
+    completions = pd.read_parquet(output / "completions.parquet")
+    assert set(completions["checkpoint"]) == set(CHECKPOINTS)
+
+
+def test_report_asks_for_nothing_from_outside(project: Project) -> None:
+    page = (project.data / "08_reporting" / "report.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page
+    assert 'href="http' not in page.split("</head>")[0]
+
+
+def test_mlflow_holds_a_run_with_a_child_for_each_stage(project: Project) -> None:
+    client = mlflow.MlflowClient(project.tracking)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = {run.info.run_id: run for run in client.search_runs(experiments)}
+    children = [run for run in runs.values() if "mlflow.parentRunId" in run.data.tags]
+    whole = [child for child in children if child.info.status == "FINISHED"]
+    by_stage = {child.info.run_name: child for child in whole}
+    assert {"backbone", "adaptation", "instruction", "grpo"} <= set(by_stage)
+    parent = runs[by_stage["grpo"].data.tags["mlflow.parentRunId"]]
+    assert parent.info.status == "FINISHED"
+    rewards = client.get_metric_history(by_stage["grpo"].info.run_id, "reward/total")
+    assert [metric.step for metric in rewards] == [1, 2]
+    losses = client.get_metric_history(by_stage["instruction"].info.run_id, "loss")
+    assert len(losses) > 10
+    assert by_stage["grpo"].data.params["beta"] == "0.01"
+
+
+def test_finished_stages_are_skipped_until_a_parameter_changes(project: Project) -> None:
+    before = {name: project.written(name) for name in TRAINED}
+    project.kedro("--pipeline=grpo", "--only-missing-outputs")
+    assert {name: project.written(name) for name in TRAINED} == before
+
+    project.kedro("--pipeline=grpo", "--only-missing-outputs", "--params=grpo.beta=0.02")
+    after = {name: project.written(name) for name in TRAINED}
+    assert after.pop("grpo") > before.pop("grpo")
+    assert after == before
