@@ -61,22 +61,22 @@ def inner_updates(
     if most == 0:
         return []
     iterations = []
-    for iteration in range(params.inner_iterations):
-        prepared = []
-        for chunk in chunks:
-            seeds_B = _seeds(context, step, iteration, chunk + first_row)
-            part = batch.rows(chunk)
-            scores = {"advantages": advantages_B[chunk]}
-            with torch.no_grad():
+    # The reference is scored in there too: in the precision of the policy.
+    with torch.no_grad(), gathered(engine) as policy:
+        for iteration in range(params.inner_iterations):
+            prepared = []
+            for chunk in chunks:
+                seeds_B = _seeds(context, step, iteration, chunk + first_row)
+                part = batch.rows(chunk)
+                scores = {"advantages": advantages_B[chunk]}
                 if iteration > 0:
-                    with gathered(engine) as policy:
-                        scores["old"] = _score(policy, part, estimator, seeds_B)
+                    scores["old"] = _score(policy, part, estimator, seeds_B)
                 if params.beta > 0:
                     scores["ref"] = _score(reference, part, estimator, seeds_B)
-            prepared.append(_prepared(part, seeds_B, scores))
-        # Ranks take part in every micro-batch; one that has run out adds nothing.
-        prepared += [_nothing(batch, params)] * (most - len(chunks))
-        iterations.append(prepared)
+                prepared.append(_prepared(part, seeds_B, scores))
+            # Ranks take part in every micro-batch; one that has run out adds nothing.
+            prepared += [_nothing(batch, params)] * (most - len(chunks))
+            iterations.append(prepared)
 
     def loss(
         model: nn.Module, tensors: dict[str, Tensor], denominator: float

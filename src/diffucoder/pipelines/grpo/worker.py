@@ -26,7 +26,7 @@ from diffucoder.pipelines.grpo.update import inner_updates
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators
 
-BEST = "best"
+BEST, ROLLOUTS = "best", "rollouts"
 
 
 def work(job: Job, context: Context) -> None:
@@ -39,7 +39,7 @@ def work(job: Job, context: Context) -> None:
     model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
     set_bidirectional(model)
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, context.rank == 0)
-    reference = copy.deepcopy(model).to(context.device).eval()
+    reference = reference_of(model, params, context.device)
     updates = params.training.steps * params.inner_iterations
     engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
     special = special_ids(tokenizer)
@@ -57,6 +57,10 @@ def work(job: Job, context: Context) -> None:
     with Sandbox(**params.sandbox.options()) as sandbox:
         sampler = Sampler(context, params, tokenizer, special, sandbox)
         if start == 0:
+            if context.rank == 0:
+                # What an earlier run left would pass for this one's.
+                shutil.rmtree(job.work / ROLLOUTS, ignore_errors=True)
+            context.barrier()
             best = keep_best(context, engine, tokenizer, sampler, tasks["validation"], 0, best)
         for step in loop.steps(context, engine, start, params.training.steps, kept):
             metrics = one_step(context, engine, reference, estimator, sampler, tasks["rl"], step)
@@ -72,6 +76,16 @@ def work(job: Job, context: Context) -> None:
     if context.rank == 0:
         shutil.rmtree(job.output, ignore_errors=True)
         (job.work / BEST).rename(job.output)
+
+
+def reference_of(model: nn.Module, params: GrpoParams, device: torch.device) -> nn.Module:
+    """A copy of the model in the precision that the policy computes in."""
+    reference = copy.deepcopy(model).to(device).eval()
+    engine = params.training.engine
+    if engine.precision == "bf16" and engine.zero_stage > 0:
+        for weight in reference.parameters():
+            weight.data = weight.data.bfloat16()
+    return reference
 
 
 def read_tasks(path: Path, tokenizer: Any, params: GrpoParams, talk: bool) -> dict[str, list[Task]]:
@@ -132,7 +146,7 @@ def one_step(
         first_row,
     )
     updated = time.monotonic()
-    rollout.write(context.job.work / "rollouts", step + 1, context.rank)
+    rollout.write(context.job.work / ROLLOUTS, step + 1, context.rank)
     times = {
         "seconds/rollout": sampled - began - rollout.reward_seconds,
         "seconds/reward": rollout.reward_seconds,
