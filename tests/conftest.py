@@ -1,13 +1,16 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests; torch is imported where a test asks for a model, not before."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from hypothesis import settings
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +25,7 @@ def benchmarks_dir() -> Path:
     candidates = [
         os.environ.get("DIFFUCODER_BENCHMARKS"),
         ROOT / "data" / "01_raw" / "benchmarks",
+        # A folder that several checkouts share.
         ROOT.parent / "shared" / "data" / "benchmarks",
     ]
     for candidate in candidates:
@@ -34,31 +38,33 @@ def benchmarks_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_model() -> Callable[..., PreTrainedModel]:
+def make_model() -> "Callable[..., PreTrainedModel]":
     """Makes a bidirectional Qwen2 model small enough for tests of the mathematics."""
-    return tiny_model
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
+    def make(
+        vocabulary: int, seed: int = 0, dtype: "torch.dtype" = torch.float64, context: int = 64
+    ) -> "PreTrainedModel":
+        config = Qwen2Config(
+            vocab_size=vocabulary,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=context,
+            tie_word_embeddings=False,
+            attn_implementation="sdpa",
+        )
+        config.is_causal = False
+        model = Qwen2ForCausalLM(config)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                # Large enough that every token and position matters to every output.
+                noise = 0.4 * torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(noise + 1 if "norm" in name else noise)
+        return model.to(dtype).eval()
 
-def tiny_model(
-    vocabulary: int, seed: int = 0, dtype: torch.dtype = torch.float64, context: int = 64
-) -> PreTrainedModel:
-    config = Qwen2Config(
-        vocab_size=vocabulary,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=context,
-        tie_word_embeddings=False,
-        attn_implementation="sdpa",
-    )
-    config.is_causal = False
-    model = Qwen2ForCausalLM(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            # Large enough that every token and position matters to every output.
-            noise = 0.4 * torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise + 1 if "norm" in name else noise)
-    return model.to(dtype).eval()
+    return make
