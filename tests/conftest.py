@@ -1,7 +1,7 @@
 """Fixtures shared by all tests; torch is imported where a test asks for a model, not before."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,3 +68,19 @@ def make_model() -> "Callable[..., PreTrainedModel]":
         return model.to(dtype).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def process_group() -> Iterator[None]:
+    """This process as the only rank."""
+    import torch
+    import torch.distributed as dist
+
+    with pytest.MonkeyPatch.context() as patch:
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}
+        for name, value in alone.items():
+            patch.setenv(name, value)
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
