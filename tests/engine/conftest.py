@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,22 +96,6 @@ def run_job() -> Callable[..., None]:
         run(job, worker, engine, {"PYTHONPATH": os.pathsep.join(paths)})
 
     return run_it
-
-
-@pytest.fixture(scope="session")
-def process_group() -> Iterator[None]:
-    """This process as the only rank."""
-    import torch
-    import torch.distributed as dist
-
-    with pytest.MonkeyPatch.context() as patch:
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}
-        for name, value in alone.items():
-            patch.setenv(name, value)
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-        yield
-        dist.destroy_process_group()
 
 
 @pytest.fixture

@@ -12,10 +12,14 @@ from pydantic import ValidationError
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
+from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.reporter import Reporter, read_metrics
 from diffucoder.errors import BadData
 from diffucoder.model import load
-from diffucoder.pipelines.grpo.nodes import improve
+from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
 from diffucoder.pipelines.grpo.tables import Rollouts
+from diffucoder.pipelines.grpo.worker import work as train
+from diffucoder.pipelines.stage import new_job
 from diffucoder.pipelines.tables import TrainingMetrics
 from diffucoder.rewards.functions import RewardRecord
 
@@ -91,3 +95,41 @@ def test_improve(
     before = load(checkpoint)[0].state_dict()
     moved = [not torch.equal(before[name], w) for name, w in loaded.state_dict().items()]
     assert any(moved), "equal validation scores keep the later checkpoint, which was updated"
+
+
+def test_a_stopped_run_ends_as_an_uninterrupted_one(
+    parameters: Parameters,
+    problems: pd.DataFrame,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    process_group: None,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    table = tmp_path / "problems.parquet"
+    kept = problems[problems["split"].isin(["rl", "validation"])]
+    kept.assign(prompt="add 1").to_parquet(table)
+    inputs = {"instruct": checkpoint, "problems": table}
+
+    def run(name: str, *stop_signals: int) -> tuple[dict, pd.DataFrame, list[dict]]:
+        params = small(parameters, tmp_path / name, ranks=1)
+        # The reference moves, and pulls enough to be missed if it were not restored.
+        params = params.model_copy(update={"reference_sync_every": 1, "beta": 1.0})
+        job = new_job("grpo", params, inputs, tmp_path / name, seed=0)
+        job.work.mkdir(exist_ok=True)
+        reporter = Reporter(job.work, 0)
+        here = Context(job, job.identity(), 0, 1, torch.device("cpu"), reporter, list(stop_signals))
+        try:
+            train(job, here)
+        finally:
+            reporter.close()
+        records = read_metrics(job.work / "metrics.jsonl")
+        return load(job.output)[0].state_dict(), read_rollouts(job.work), records
+
+    weights, rollouts, records = run("whole")
+    with pytest.raises(Stopped, match="stopped and saved after step 1"):
+        run("cut", 15)
+    resumed, its_rollouts, its_records = run("cut")
+    assert all(torch.equal(weights[name], weight) for name, weight in resumed.items())
+    pd.testing.assert_frame_equal(its_rollouts, rollouts)
+    assert [r["step"] for r in its_records] == [r["step"] for r in records] == [0, 1, 2, 2]
