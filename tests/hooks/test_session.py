@@ -12,8 +12,11 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
+# A shell that starts tests in the background has them ignore SIGINT, and so their children.
 PROGRAM = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from kedro.framework.project import settings
 from kedro.framework.startup import bootstrap_project
 
@@ -64,6 +67,6 @@ def test_stopped_run(project: Any, tmp_path: Path, sent: signal.Signals) -> None
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(sent)
-    assert process.wait(30) != 0
+    assert process.wait(120) != 0
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     assert the_run(project).info.status == "KILLED"

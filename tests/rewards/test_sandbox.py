@@ -443,8 +443,11 @@ def test_closing_leaves_no_process_and_no_descriptor() -> None:
 def test_a_killed_parent_leaves_no_process(how: str) -> None:
     import signal
 
+    # A shell that starts tests in the background has them ignore SIGINT, and so their children.
     script = """
+    import signal
     from diffucoder.rewards.sandbox import Program, Sandbox
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Sandbox(workers=2, cpu_s=60, wall_s=60) as sandbox:
         sandbox.run([Program("def f(): return 1", ["assert f() == 1"])] * 2)
         print("ready", flush=True)
@@ -464,7 +467,7 @@ def test_a_killed_parent_leaves_no_process(how: str) -> None:
         time.sleep(0.05)
     assert len(started) >= 6
     parent.send_signal(getattr(signal, how))
-    parent.wait(timeout=20)
+    parent.wait(timeout=40)
     parent.stdout.close()
     assert _wait_until_gone(started) == set()
 
