@@ -8,16 +8,19 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
+from transformers import PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
+from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.reporter import Reporter, read_metrics
 from diffucoder.errors import BadData
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
 from diffucoder.pipelines.grpo.tables import Rollouts
+from diffucoder.pipelines.grpo.worker import read_tasks
 from diffucoder.pipelines.grpo.worker import work as train
 from diffucoder.pipelines.stage import new_job
 from diffucoder.pipelines.tables import TrainingMetrics
@@ -52,6 +55,42 @@ def test_a_split_without_problems_is_refused(
     with pytest.raises(BadData, match="split 'validation'"):
         improve(params, 0, checkpoint, problems[problems["split"] != "validation"])
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("positions", "longest", "reason"),
+    [
+        (256, 44, "grpo.max_prompt_tokens"),
+        (64, 32, "the model's context of 64 less 32 to write"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_left_out_and_counted(
+    parameters: Parameters,
+    problems: pd.DataFrame,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    positions: int,
+    longest: int,
+    reason: str,
+) -> None:
+    params = GrpoParams(**parameters("test", "grpo"))
+    kept = problems[problems["split"].isin(["rl", "validation"])].reset_index(drop=True)
+    beside = len(encode_chat(tokenizer, ""))
+    kept["prompt"] = "+" * (longest - beside)
+    kept.loc[kept["split"] == "rl", "prompt"] += pd.Series(["+"] + [""] * 11)
+    path = tmp_path / "problems.parquet"
+    kept.to_parquet(path)
+    tasks = read_tasks(path, tokenizer, params, positions, talk=True)
+    assert len(tasks["rl"]) == 11 and len(tasks["validation"]) == params.validation.problems
+    assert {len(task.prompt_tokens) for found in tasks.values() for task in found} == {longest}
+    expected = f"grpo: 1 of 16 problems have prompts of more than {longest} tokens ({reason})"
+    assert expected in capfd.readouterr().out
+
+    kept["prompt"] += "+"
+    kept.to_parquet(path)
+    with pytest.raises(BadData, match=f"split 'rl' has a prompt of at most {longest} tokens"):
+        read_tasks(path, tokenizer, params, positions, talk=False)
 
 
 def longer_is_better(record: RewardRecord) -> float:

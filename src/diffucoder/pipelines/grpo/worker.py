@@ -38,7 +38,8 @@ def work(job: Job, context: Context) -> None:
     params = GrpoParams(**job.parameters)
     model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
     set_bidirectional(model)
-    tasks = read_tasks(job.inputs["problems"], tokenizer, params, context.rank == 0)
+    positions = model.config.max_position_embeddings
+    tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
     reference = reference_of(model, params, context.device)
     updates = params.training.steps * params.inner_iterations
     engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
@@ -88,30 +89,43 @@ def reference_of(model: nn.Module, params: GrpoParams, device: torch.device) -> 
     return reference
 
 
-def read_tasks(path: Path, tokenizer: Any, params: GrpoParams, talk: bool) -> dict[str, list[Task]]:
+def read_tasks(
+    path: Path, tokenizer: Any, params: GrpoParams, positions: int, talk: bool
+) -> dict[str, list[Task]]:
     """The problems of each split as tasks, those with too long a prompt left out.
+
+    Args:
+        path: the problem table.
+        tokenizer: of the model.
+        params: the stage's parameters.
+        positions: the model's context, in tokens; prompt and canvas must fit into it.
+        talk: whether to print how many were left out.
 
     Raises:
         BadData: if a split has none left.
     """
+    canvas = max(params.decoding.max_new_tokens, params.validation.decoding.max_new_tokens)
+    most, why = params.max_prompt_tokens, "grpo.max_prompt_tokens"
+    if positions - canvas < most:
+        most, why = positions - canvas, f"the model's context of {positions} less {canvas} to write"
     table = pd.read_parquet(path)
     tasks: dict[str, list[Task]] = {"rl": [], "validation": []}
     for record in table.to_dict("records"):
         tokens = encode_chat(tokenizer, record["prompt"])
-        if len(tokens) <= params.max_prompt_tokens:
+        if len(tokens) <= most:
             tasks[record["split"]].append(Task.from_record(record, tokens))
     left_out = len(table) - sum(map(len, tasks.values()))
     if left_out and talk:
         print(
-            f"grpo: {left_out} of {len(table)} problems have prompts of more than "
-            f"grpo.max_prompt_tokens = {params.max_prompt_tokens} tokens: left out",
+            f"grpo: {left_out} of {len(table)} problems have prompts of more than {most} tokens "
+            f"({why}): left out",
             flush=True,
         )
     for split, found in tasks.items():
         if not found:
             raise BadData(
-                f"grpo: no problem of split {split!r} has a prompt of at most "
-                f"{params.max_prompt_tokens} tokens; raise grpo.max_prompt_tokens"
+                f"grpo: no problem of split {split!r} has a prompt of at most {most} tokens "
+                f"({why}); make room there, or add problems with shorter prompts"
             )
     return tasks | {"validation": tasks["validation"][: params.validation.problems]}
 
