@@ -1,7 +1,9 @@
 """Fixtures shared by all tests; torch is imported where a test asks for a model, not before."""
 
 import os
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,22 @@ def benchmarks_dir() -> Path:
         "benchmark files are missing: put HumanEval.jsonl.gz and mbpp.jsonl in "
         "data/01_raw/benchmarks or set DIFFUCODER_BENCHMARKS"
     )
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """`with full_disk():` the system lets no file grow beyond two kilobytes."""
+
+    @contextmanager
+    def fill() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return fill
 
 
 @pytest.fixture(scope="session")

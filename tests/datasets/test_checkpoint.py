@@ -1,6 +1,9 @@
 """Checkpoints move in whole; a half-written one is refused; a failed save spoils nothing."""
 
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -78,26 +81,36 @@ def test_own_directory_as_source_is_refused(tmp_path: Path) -> None:
     assert (dataset.load() / "model.safetensors").read_text() == "old"
 
 
-def test_full_disk_keeps_source_and_earlier_checkpoint(tmp_path: Path) -> None:
-    dataset = CheckpointDataset(str(tmp_path / "grpo"))
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A path on another file system, where no file can get a second name from here."""
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("needs a second file system")
+    path = Path("/dev/shm") / f"diffucoder-{tmp_path.name}-{os.getpid()}"
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", [CheckpointDataset, DirectoryDataset])
+def test_full_disk_keeps_source_and_earlier_directory(
+    tmp_path: Path,
+    elsewhere: Path,
+    kind: type,
+    full_disk: Callable[[], AbstractContextManager[None]],
+) -> None:
+    dataset = kind(str(tmp_path / "kept"))
     dataset.save(finished(tmp_path / "work", "old"))
-    source = finished(tmp_path / "work", "new")
-    # A file that can be neither linked nor read stops the copy midway, as a full disk does.
-    (source / "zz.unreadable").symlink_to(source / "absent")
-    with pytest.raises(DatasetError):
+    source = finished(elsewhere, "new" * 1000)
+    before = {entry.name for entry in tmp_path.iterdir()}
+    with full_disk(), pytest.raises(DatasetError, match="File too large"):
         dataset.save(source)
     assert (dataset.load() / "model.safetensors").read_text() == "old"
-    assert (source / "model.safetensors").read_text() == "new"
-    assert {entry.name for entry in tmp_path.iterdir()} == {"grpo", "work"}
+    assert (source / "model.safetensors").read_text() == "new" * 1000
+    assert {entry.name for entry in tmp_path.iterdir()} == before
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
-def test_source_on_another_file_system(tmp_path: Path) -> None:
-    source = Path("/dev/shm") / f"diffucoder-{tmp_path.name}-{id(tmp_path)}"
-    try:
-        dataset = CheckpointDataset(str(tmp_path / "grpo"))
-        dataset.save(finished(source, "new"))
-        assert (dataset.load() / "model.safetensors").read_text() == "new"
-        assert not source.exists()
-    finally:
-        shutil.rmtree(source, ignore_errors=True)
+def test_source_on_another_file_system(tmp_path: Path, elsewhere: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "grpo"))
+    dataset.save(finished(elsewhere, "new"))
+    assert (dataset.load() / "model.safetensors").read_text() == "new"
+    assert not elsewhere.exists()

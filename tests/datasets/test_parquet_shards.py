@@ -1,5 +1,5 @@
-import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
@@ -74,16 +74,12 @@ def test_an_error_in_the_stream_changes_nothing(dataset) -> None:
     assert [path.name for path in dataset.load().path.parent.iterdir()] == ["rejected"]
 
 
-def test_a_full_disk_changes_nothing_and_says_so(dataset) -> None:
+def test_a_full_disk_changes_nothing_and_says_so(
+    dataset, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
     dataset.save(rows(10))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The kernel refuses to let any file grow past this, as it does when no space is left.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(DatasetError, match="Free some space") as error:
-            dataset.save(rows(5000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(), pytest.raises(DatasetError, match="Free some space") as error:
+        dataset.save(rows(5000))
     assert isinstance(error.value.__cause__, DiffucoderError)
     assert list(dataset.load().rows()) == [rejection(index) for index in range(10)]
     assert [path.name for path in dataset.load().path.parent.iterdir()] == ["rejected"]

@@ -1,6 +1,8 @@
 """Tables survive a failed save, and their previews are plain JSON."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +39,17 @@ def test_failed_save_keeps_the_earlier_table(tmp_path: Path) -> None:
     with pytest.raises(DatasetError):
         dataset.save(pd.DataFrame({"mixed": [1, "one"]}))
     assert list(dataset.load()["name"]) == list(TABLE["name"])
+    assert [file.name for file in tmp_path.iterdir()] == ["table.parquet"]
+
+
+def test_a_full_disk_keeps_the_earlier_table(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    dataset = TableDataset(filepath=str(tmp_path / "table.parquet"))
+    dataset.save(TABLE.head(1))
+    with full_disk(), pytest.raises(DatasetError, match="File too large"):
+        dataset.save(pd.DataFrame({"number": range(10_000)}))
+    assert list(dataset.load()["name"]) == ["a"]
     assert [file.name for file in tmp_path.iterdir()] == ["table.parquet"]
 
 

@@ -1,8 +1,7 @@
 """A run that was cut short and resumed ends with the weights of one that was not."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -37,17 +36,6 @@ def train(context: Context, training: TrainingParams, stop_in: int | None = None
 def weights(engine: Engine) -> list[torch.Tensor]:
     with gathered(engine) as model:
         return [weight.detach().clone() for weight in model.parameters()]
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """The system lets no file grow beyond a few blocks."""
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, unlimited[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
@@ -101,6 +89,7 @@ def test_a_full_disk_is_one_error_and_spares_earlier_saves(
     training: Callable[..., TrainingParams],
     job: Callable[..., Job],
     context_of: Callable[[Job], Context],
+    full_disk: Callable[[], AbstractContextManager[None]],
 ) -> None:
     params = training()
     context = context_of(job(params))
@@ -164,6 +153,7 @@ def test_a_full_disk_at_export_spares_the_earlier_checkpoint(
     process_group: None,
     tokenizer_dir: Path,
     tmp_path: Path,
+    full_disk: Callable[[], AbstractContextManager[None]],
 ) -> None:
     from transformers import PreTrainedTokenizerFast
 
