@@ -26,7 +26,7 @@ from diffucoder.pipelines.grpo.update import inner_updates
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators
 
-BEST, ROLLOUTS = "best", "rollouts"
+ROLLOUTS = "rollouts"
 
 
 def work(job: Job, context: Context) -> None:
@@ -73,10 +73,6 @@ def work(job: Job, context: Context) -> None:
                 best = keep_best(
                     context, engine, tokenizer, sampler, tasks["validation"], step + 1, best
                 )
-    context.barrier()
-    if context.rank == 0:
-        shutil.rmtree(job.output, ignore_errors=True)
-        (job.work / BEST).rename(job.output)
 
 
 def reference_of(model: nn.Module, params: GrpoParams, device: torch.device) -> nn.Module:
@@ -111,14 +107,17 @@ def read_tasks(
     table = pd.read_parquet(path)
     tasks: dict[str, list[Task]] = {"rl": [], "validation": []}
     for record in table.to_dict("records"):
-        tokens = encode_chat(tokenizer, record["prompt"])
+        try:
+            tokens = encode_chat(tokenizer, record["prompt"])
+        except BadData:  # the prompt holds a special token
+            continue
         if len(tokens) <= most:
             tasks[record["split"]].append(Task.from_record(record, tokens))
     left_out = len(table) - sum(map(len, tasks.values()))
     if left_out and talk:
         print(
             f"grpo: {left_out} of {len(table)} problems have prompts of more than {most} tokens "
-            f"({why}): left out",
+            f"({why}) or with a special token: left out",
             flush=True,
         )
     for split, found in tasks.items():
@@ -179,11 +178,14 @@ def keep_best(
     step: int,
     best: float,
 ) -> float:
-    """Validate; if no earlier checkpoint was better, export this one. Returns the best score."""
+    """Validate; if no earlier checkpoint was better, export this one to the job's output.
+
+    Returns the best score so far.
+    """
     with deepspeed.gathered(engine) as policy:
         score = sampler.validate(policy, tasks)
     context.reporter.log(step, {"validation/pass_rate": score})
     if score < best:
         return best
-    deepspeed.export(engine, tokenizer, context.job.work / BEST)
+    deepspeed.export(engine, tokenizer, context.job.output)
     return score
