@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from diffucoder.config.rewards import RewardParams, SandboxParams
 from diffucoder.errors import BadParameters
 from diffucoder.rewards.extract import extract_code
-from diffucoder.rewards.functions import RewardRecord, score
+from diffucoder.rewards.functions import RewardRecord, brevity, score
 from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
 
 PAPER = RewardParams.model_validate(
@@ -51,6 +51,12 @@ def test_the_papers_reward_over_real_verdicts() -> None:
 def test_tests_earn_nothing_without_the_format() -> None:
     record = RewardRecord("p", "no fence", None, Verdict("passed", (True,), None, None, 0.0))
     assert score([record], PAPER) == ([0.0], [{"tests": 0.0, "format": 0.0}])
+
+
+def test_brevity_halves_with_every_hundred_characters() -> None:
+    verdict = Verdict("failed", (False,), None, None, 0.0)
+    for length, expected in [(0, 1.0), (100, 0.5), (300, 0.125)]:
+        assert brevity(RewardRecord("p", "x" * length, None, verdict)) == pytest.approx(expected)
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ def code_format(record: RewardRecord) -> float:
     return extract.format_reward(record.completion)
 
 
+def brevity(record: RewardRecord) -> float:
+    """1 for an empty completion, half as much for every 100 characters."""
+    return 0.5 ** (len(record.completion) / 100)
+
+
 def score(
     records: Sequence[RewardRecord], rewards: RewardParams
 ) -> tuple[list[float], list[dict[str, float]]]:
