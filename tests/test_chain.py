@@ -136,7 +136,7 @@ def test_mlflow_holds_a_run_with_a_child_for_each_stage(project: Project) -> Non
     assert measured >= {"pass_rate", "completion_length", "zero_variance_groups"}
     assert len(parent.data.tags["git_commit"]) == 40
     assert "report.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
-    samples = client.list_artifacts(by_stage["grpo"].info.run_id, "samples")
+    samples = client.list_artifacts(parent.info.run_id, "samples")
     assert "samples/rollouts.json" in {file.path for file in samples}
 
 
