@@ -68,8 +68,9 @@ def test_checkpoints_side_by_side(
     assert ("adapted", "sampled", 2) not in estimated
 
     assert notes["sandbox_tier"] != ""
-    assert [item["suite"] for item in notes["skipped"]] == ["mbpp"]
+    assert [item["suite"] for item in notes["skipped"]] == ["mbpp", "mbpp_sanitized"]
     assert "mbpp.jsonl" in notes["skipped"][0]["reason"]
+    assert "sanitized-mbpp.json" in notes["skipped"][1]["reason"]
     left_out = {(item["checkpoint"], item["problem_id"]) for item in notes["excluded"]}
     assert {(name, "p2") for name in ("adapted", "instruct", "grpo")} <= left_out
     assert len([name for name, task in left_out if task.startswith("HumanEval/")]) == 2

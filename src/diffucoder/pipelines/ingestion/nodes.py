@@ -20,6 +20,7 @@ from diffucoder.data.packing import pack
 from diffucoder.data.problem_files import read_problems, require_disjoint
 from diffucoder.data.shards import Rows, Shards
 from diffucoder.data.shingles import word_hashes
+from diffucoder.data.tabular import table_files
 from diffucoder.errors import BadData
 from diffucoder.progress import track
 
@@ -39,9 +40,13 @@ def make_problems(
         The problems, and those left out with the reason.
 
     Raises:
-        BadData: if a file cannot be used or a composition is in two splits.
+        BadData: if a file cannot be used, a pair file is absent, or a composition is in two
+            splits.
         SandboxUnavailable: if references cannot be run safely on this machine.
     """
+    # Documents are read before pairs are, which may take days.
+    for path in [*(file.path for file in problems.files), *problems.pair_files]:
+        table_files(path)
     read = [problem for file in problems.files for problem in read_problems(file)]
     candidates = generate(problems, seed) + read
     require_disjoint(candidates)
@@ -111,7 +116,7 @@ def make_pairs(
         The pairs, and those from files that quote an evaluation problem.
 
     Raises:
-        BadData: if a file cannot be used.
+        BadData: if a file cannot be used, or no pair is left.
     """
     from diffucoder.data.instructions import read_pairs
 
@@ -126,6 +131,12 @@ def make_pairs(
             rejected.append(row)
         else:
             kept.append(pair)
+    if not made and not kept:
+        raise BadData(
+            f"no instruction pair: no generated problem has the split `sft`, and of those in "
+            f"problems.pair_files {params.pair_files} {len(rejected)} quote evaluation problems, "
+            "0 are left; set problems.counts.sft above 0, or name a file with other pairs"
+        )
     return _frame(made + kept, tables.InstructionPairs), _frame(rejected, tables.RejectedPairs)
 
 
