@@ -1,5 +1,6 @@
 """Runs the tests of one program after the other and says what came of each."""
 
+import gc
 import math
 import os
 import resource
@@ -90,6 +91,8 @@ class Judge:
             if patience is not None and sum(o[0] == "timeout" for o in outcomes) >= patience:
                 outcomes += [outcome] * (len(suite.tests) - len(outcomes))
         self.end_guest()
+        # What a candidate tied into a cycle must not take memory from the next one's answers.
+        gc.collect()
         return {"outcomes": outcomes, "seconds": time.monotonic() - began}
 
     def load(self, suite: Suite, code: str) -> tuple[Outcome, dict[str, Any]]:
@@ -191,6 +194,8 @@ def main(fd: int, parent: int, folder: str, options: dict[str, Any]) -> None:
     try:
         send(fd, receive(judge.control.fileno()))
         resource.setrlimit(resource.RLIMIT_AS, (_OWN_MEMORY, _OWN_MEMORY))
+        # The collection after each program need not look at what was there before the first.
+        gc.freeze()
         while True:
             send(fd, judge.judge(receive(fd)))  # type: ignore[arg-type]
     except Closed:

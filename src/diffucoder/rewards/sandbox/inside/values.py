@@ -5,6 +5,9 @@ Containers that can be changed are numbered in the order in which they appear, s
 which share one list still share it on the other side, and a list that the candidate changes in
 place can be changed in place for the test. Nothing in the format names code: an object that is
 not plain data crosses as a number, a handle, which only its owner can resolve.
+
+Whatever the sender wrote, decoding takes time linear in its length between two points at which a
+signal can interrupt it.
 """
 
 from collections import deque
@@ -18,12 +21,15 @@ from .wire import Json, Malformed
 MAX_DEPTH = 150
 # json and int() refuse longer decimal numbers; larger integers cross in hexadecimal.
 _PLAIN_INT = 10**4000
+# Reducing a fraction takes time quadratic in its length, in one call that no signal interrupts.
+MAX_FRACTION_BITS = 2**16
 
 _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
 }
 MUTABLE = (list, dict, set, bytearray, deque)
+_SAME_IN_JSON = {str, bool, float, type(None)}
 
 
 class Encoder:
@@ -76,7 +82,7 @@ class Encoder:
         if isinstance(value, Decimal):
             return {"D": Decimal.__str__(value)}
         if isinstance(value, Fraction):
-            return {"F": [self.encode(value.numerator), self.encode(value.denominator)]}
+            return {"F": [hex(value.numerator), hex(value.denominator)]}
         if value is Ellipsis:
             return {"e": None}
         if isinstance(value, type) and _TYPES.get(value.__name__) is value:
@@ -104,8 +110,12 @@ class Encoder:
         return self._each(deque.__iter__(value), depth)
 
     def _each(self, values: Iterable[Any], depth: int) -> list[Json]:
+        listed = list(values)
+        # Found at the speed of C, where millions of values take seconds one by one.
+        if set(map(type, listed)) <= _SAME_IN_JSON:
+            return listed
         encode = self.encode
-        return [encode(value, depth) for value in values]
+        return [encode(value, depth) for value in listed]
 
 
 class Decoder:
@@ -158,26 +168,34 @@ class Decoder:
         return container
 
     def _fill(self, container: Any, contents: Any) -> None:
-        if isinstance(container, dict):
-            pairs = [(self._decode(k), self._decode(v)) for k, v in contents]
-            container.clear()
-            container.update(pairs)
-        elif isinstance(container, bytearray):
-            container[:] = bytes.fromhex(contents)
+        fresh: Any
+        if isinstance(container, bytearray):
+            fresh = _octets(contents)
+        elif isinstance(container, dict):
+            fresh = self._mapping(contents)
+        elif isinstance(container, set):
+            fresh = _distinct(self.many(contents))
         else:
-            values = self.many(contents)
-            container.clear()
-            (container.update if isinstance(container, set) else container.extend)(values)
+            fresh = self.many(contents)
+        # Only now, for what is malformed changes nothing.
+        container.clear()
+        (container.update if isinstance(container, (dict, set)) else container.extend)(fresh)
+
+    def _mapping(self, contents: Json) -> dict[Any, Any]:
+        found = {}
+        # One by one, as in a set: keys of one hash make each step slow, and only between steps
+        # can a signal interrupt.
+        for item in _listed(contents):
+            key, value = self.many(item)
+            found[key] = value
+        return found
 
     def many(self, trees: Json) -> list[Any]:
         """Each of a list of trees."""
-        if not isinstance(trees, list):
-            raise Malformed("a list was expected")
-        return [self._decode(tree) for tree in trees]
-
-
-_MUTABLE_TAGS = {dict: "d", set: "s", bytearray: "B", deque: "q"}
-_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {tag: kind for kind, tag in _MUTABLE_TAGS.items()}
+        listed = _listed(trees)
+        if set(map(type, listed)) <= _DECODED:
+            return listed
+        return [self._decode(tree) for tree in listed]
 
 
 def _plain_scalar(value: Any) -> Any:
@@ -187,35 +205,77 @@ def _plain_scalar(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
+def _listed(tree: Json) -> list[Any]:
+    if type(tree) is not list:
+        raise Malformed("a list was expected")
+    return tree
+
+
+def _text(payload: Json) -> str:
+    if type(payload) is not str:
+        raise Malformed("text was expected")
+    return payload
+
+
 def _index(number: Json) -> int:
     if type(number) is not int or number < 0:
         raise Malformed("a number was expected")
     return number
 
 
-def _hexadecimal(_: Decoder, payload: Any) -> int:
-    return int(payload, 16)
+def _integer(payload: Json) -> int:
+    return int(_text(payload), 16)
 
 
-def _decimal(_: Decoder, payload: Any) -> Decimal:
-    if not isinstance(payload, str):
-        raise Malformed("text was expected")
-    return Decimal(payload)
+def _octets(payload: Json) -> bytes:
+    return bytes.fromhex(_text(payload))
 
 
-def _type(_: Decoder, payload: Any) -> type:
-    return _TYPES[payload]
+def _range(decoder: Decoder, payload: Json) -> range:
+    start, stop, step = decoder.many(payload)
+    return range(start, stop, step)
 
 
+def _complex(payload: Json) -> complex:
+    real, imaginary = _listed(payload)
+    if type(real) is not float or type(imaginary) is not float:
+        raise Malformed("two floats were expected")
+    return complex(real, imaginary)
+
+
+def _fraction(payload: Json) -> Fraction:
+    parts = [_integer(part) for part in _listed(payload)]
+    if any(part.bit_length() > MAX_FRACTION_BITS for part in parts):
+        raise Malformed("a fraction too long")
+    numerator, denominator = parts
+    return Fraction(numerator, denominator)
+
+
+def _distinct(values: list[Any]) -> set[Any]:
+    found = set()
+    for value in values:
+        found.add(value)
+    return found
+
+
+def _ellipsis(payload: Json) -> Any:
+    if payload is not None:
+        raise Malformed("nothing was expected")
+    return ...
+
+
+_DECODED = {*_SAME_IN_JSON, int}
+_MUTABLE_TAGS = {dict: "d", set: "s", bytearray: "B", deque: "q"}
+_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {tag: kind for kind, tag in _MUTABLE_TAGS.items()}
 _IMMUTABLE: dict[str, Callable[[Decoder, Any], Any]] = {
-    "i": _hexadecimal,
+    "i": lambda _, payload: _integer(payload),
     "t": lambda decoder, payload: tuple(decoder.many(payload)),
-    "z": lambda decoder, payload: frozenset(decoder.many(payload)),
-    "b": lambda decoder, payload: bytes.fromhex(payload),
-    "c": lambda decoder, payload: complex(*payload),
-    "R": lambda decoder, payload: range(*decoder.many(payload)),
-    "D": _decimal,
-    "F": lambda decoder, payload: Fraction(*map(int, decoder.many(payload))),
-    "e": lambda decoder, payload: Ellipsis,
-    "T": _type,
+    "z": lambda decoder, payload: frozenset(_distinct(decoder.many(payload))),
+    "b": lambda _, payload: _octets(payload),
+    "c": lambda _, payload: _complex(payload),
+    "R": _range,
+    "D": lambda _, payload: Decimal(_text(payload)),
+    "F": lambda _, payload: _fraction(payload),
+    "e": lambda _, payload: _ellipsis(payload),
+    "T": lambda _, payload: _TYPES[_text(payload)],
 }
