@@ -4,6 +4,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -165,6 +166,7 @@ class Sandbox:
                     "code": program.code,
                     "tests": tests,
                     "entry_point": program.entry_point,
+                    "setup": program.setup,
                     "max_timeouts": self._max_timeouts,
                 }
             )
@@ -175,10 +177,14 @@ class Sandbox:
         if program.test_count == 1:
             return worker, Verdict("timeout", (False,), "JudgeKilled", None, 0.0)
         # A candidate's answer made the judge exceed its own limits: find out which test it was.
-        verdicts = []
+        verdicts: list[Verdict] = []
+        patience = self._max_timeouts
         for test in program.tests:
-            alone = Program(program.code, [test], program.entry_point)
-            worker, verdict = self._judge(worker, alone)
+            late = sum(verdict.status == "timeout" for verdict in verdicts)
+            if patience is not None and late >= patience:
+                verdicts.append(Verdict("timeout", (False,), None, None, 0.0))
+                continue
+            worker, verdict = self._judge(worker, replace(program, tests=[test]))
             verdicts.append(verdict)
         return worker, _merge(verdicts)
 

@@ -18,6 +18,8 @@ class Program:
         `check(candidate)`, which counts as one test. Trusted, and never shown to the candidate.
     entry_point: the function under test. Where it is None, it is the first function that the
         assert statements call, or for a check the last one that the code defines.
+    setup: trusted source that runs before each test; what it defines, tests can use, and the
+        candidate cannot replace.
 
     Raises BadData when there is no test.
     """
@@ -25,6 +27,7 @@ class Program:
     code: str
     tests: Sequence[str] | str
     entry_point: str | None = None
+    setup: str = ""
 
     def __post_init__(self) -> None:
         if not self.tests:

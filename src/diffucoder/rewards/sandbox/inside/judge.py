@@ -68,10 +68,13 @@ class Judge:
         signal.signal(signal.SIGALRM, self._ring)
 
     def judge(self, program: dict[str, Any]) -> dict[str, Any]:
-        """The outcome of each test of a program: {code, tests, entry_point, max_timeouts}."""
+        """The outcome of each test of a program: {code, tests, entry_point, setup,
+        max_timeouts}.
+        """
         began = time.monotonic()
         tests, patience = program["tests"], program["max_timeouts"]
-        suite = prepare(tests if isinstance(tests, str) else tuple(tests), program["entry_point"])
+        sources = tests if isinstance(tests, str) else tuple(tests)
+        suite = prepare(sources, program["entry_point"], program["setup"])
         outcomes: list[Outcome] = []
         defined: dict[str, Any] = {}
         fresh = True
