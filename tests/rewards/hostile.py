@@ -173,7 +173,7 @@ RESOURCES: list[Case] = [
             "memory"),
     forging("recursion", "def f(x): return f(x)", "error"),
     forging("stack overflow", "import sys, ctypes\ndef f(x):\n    ctypes.string_at(0)", "crashed"),
-    forging("huge answer", "def f(x): return 'x' * 80_000_000", "error", "memory", "crashed"),
+    forging("huge answer", "def f(x): return 'x' * 200_000_000", "error", "memory", "crashed"),
     forging("deep answer",
             "def f(x):\n    a = []\n    for _ in range(100000): a = [a]\n    return a", "error"),
     forging("threads without end",
