@@ -110,7 +110,7 @@ def test_parameters_that_measure_nothing_are_refused(
     parameters: Parameters, change: dict[str, Any], message: str
 ) -> None:
     if change.get("benchmarks") == "all":
-        asked = {"checkpoints": ["adapted"], "problems": 1, "samples": 1}
+        asked = {"checkpoints": ["adapted"], "problems": 1, "samples": 1, "extraction": "fenced"}
         change = change | {"benchmarks": {"mbpp": asked}}
     with pytest.raises(ValueError, match=message):
         EvaluationParams(**parameters("test", "evaluation", **change))

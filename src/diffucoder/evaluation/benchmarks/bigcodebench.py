@@ -1,0 +1,44 @@
+"""BigCodeBench-Hard (Zhuo et al., arXiv 2406.15877): unit tests that patch what they test.
+
+They replace functions of modules that the candidate imports, look at figures it drew and files it
+wrote, so they run in its process. The sandbox contains that process as any other; but whatever
+can be seen there can be forged.
+"""
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from diffucoder.evaluation.benchmarks.records import Record, Style, make
+
+# Goes after the candidate and the suite's unit tests, in the candidate's process.
+_RUNNER = """
+def passes(name):
+    result = unittest.TestResult()
+    unittest.TestSuite([TestCases(name)]).run(result)
+    return result.testsRun == 1 and result.wasSuccessful()
+"""
+
+
+def bigcodebench_record(row: Mapping[str, Any], style: Style = "instruct") -> Record:
+    """A row of BigCodeBench as a problem; each method of its test case is one test."""
+    return make(
+        row["task_id"],
+        "bigcodebench_hard",
+        row["complete_prompt" if style == "completion" else "instruct_prompt"],
+        row["entry_point"],
+        row["complete_prompt"] + row["canonical_solution"],
+        tests=[f"assert passes({name!r})" for name in _methods(row["test"])],
+        harness=f"import unittest\n{row['test']}\n{_RUNNER}",
+    )
+
+
+def _methods(test: str) -> list[str]:
+    """The names under which unittest runs the methods of `TestCases`."""
+    (cases,) = (
+        node
+        for node in ast.parse(test).body
+        if isinstance(node, ast.ClassDef) and node.name == "TestCases"
+    )
+    functions = [node for node in cases.body if isinstance(node, ast.FunctionDef)]
+    return [node.name for node in functions if node.name.startswith("test")]
