@@ -7,14 +7,14 @@
 | `mbpp` | mbpp.jsonl (google-research), its test split, task ids 11 to 510 | 500 |
 | `mbpp_sanitized` | sanitized-mbpp.json (google-research), the same ids | 257 |
 | `mbpp_plus` | MbppPlus.jsonl.gz (evalplus/mbppplus_release) | 378 |
-| `infilling_single_line` | HumanEval-SingleLineInfilling.jsonl.gz (openai/human-eval-infilling) | 1,033 |
+| `infilling_single_line` | HumanEval-SingleLineInfilling.jsonl.gz | 1,033 |
 | `infilling_multi_line` | HumanEval-MultiLineInfilling.jsonl.gz | 5,815 |
 | `infilling_random_span` | HumanEval-RandomSpanInfilling.jsonl.gz | 1,640 |
 | `infilling_random_span_light` | HumanEval-RandomSpanInfillingLight.jsonl.gz | 164 |
 | `bigcodebench_hard` | BigCodeBench_Hard.jsonl (bigcode-project) | 148 |
 
-Records have the columns of the problem table and `setup`, `suffix` and `harness`, with split
-`eval` and the suite as source.
+The infilling files are those of openai/human-eval-infilling. Records have the columns of the
+problem table and `setup`, `suffix` and `harness`, with split `eval` and the suite as source.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from diffucoder.config.evaluation import Extraction
 from diffucoder.errors import BadData
 from diffucoder.evaluation.benchmarks.bigcodebench import bigcodebench_record
 from diffucoder.evaluation.benchmarks.humaneval import humaneval_record, infilling_record
@@ -44,7 +45,6 @@ __all__ = [
     "trust",
 ]
 
-Extraction = Literal["fenced", "sanitised"]
 # `unforgeable`: tests and expected answers never enter the candidate's process.
 # `contained_only`: they do, and a candidate that looks for them can claim to have passed.
 Trust = Literal["unforgeable", "contained_only"]

@@ -1,4 +1,6 @@
-"""HumanEval (Chen et al., arXiv 2107.03374) and its infilling sets (Bavarian et al., 2207.14255)."""
+"""HumanEval (Chen et al., arXiv 2107.03374), and its infilling sets (Bavarian et al., arXiv
+2207.14255).
+"""
 
 from collections.abc import Mapping
 from typing import Any
