@@ -3,7 +3,7 @@
 The source of this module goes before the tests of each problem and runs in the judge, so it
 imports the standard library alone. `agrees` follows evalplus 0.3.1 (github.com/evalplus/evalplus,
 `eval/__init__.py` and `eval/_special_oracle.py`): equality, then for floats closeness, and for
-some problems a rule of their own. It differs in one place: not-a-number agrees with itself.
+some problems a rule of their own.
 """
 
 import copy
@@ -120,5 +120,6 @@ def _close(found: Any, expected: Any, atol: float) -> bool:
         return False
     if not isinstance(expected, (int, float, complex)):
         return False
-    both_nan = found != found and expected != expected
-    return both_nan or found == expected or abs(found - expected) <= atol + RTOL * abs(expected)
+    size = abs(expected)
+    # Any number would be within a share of infinity.
+    return found == expected or (size < math.inf and abs(found - expected) <= atol + RTOL * size)

@@ -69,10 +69,10 @@ def _setup(reference: str, entry_point: str, rule: str, atol: float) -> str:
         [
             inspect.getsource(oracles),
             "from math import inf, nan",
-            "def solution():",
+            "def canonical_solution():",
             *(f"    {line}" for node in body for line in ast.unparse(node).split("\n")),
             "def right(candidate, inputs):",
-            f"    return agrees(candidate, solution(), inputs, {rule!r}, {atol!r})",
+            f"    return agrees(candidate, canonical_solution(), inputs, {rule!r}, {atol!r})",
         ]
     )
 
