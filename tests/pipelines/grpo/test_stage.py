@@ -16,7 +16,7 @@ from diffucoder.data.families import generate
 from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.reporter import Reporter, read_metrics
-from diffucoder.errors import BadData
+from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
 from diffucoder.pipelines.grpo.tables import Rollouts
@@ -172,3 +172,14 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert all(torch.equal(weights[name], weight) for name, weight in resumed.items())
     pd.testing.assert_frame_equal(its_rollouts, rollouts)
     assert [r["step"] for r in its_records] == [r["step"] for r in records] == [0, 1, 2, 2]
+
+
+def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(
+    parameters: Parameters, problems: pd.DataFrame, tmp_path: Path
+) -> None:
+    read = parameters("test", "grpo", work=str(tmp_path / "work"))
+    read["rewards"]["terms"]["tests"]["function"] = "diffucoder.rewards.functions.no_such"
+    empty = tmp_path / "checkpoint"
+    empty.mkdir()
+    with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.function"):
+        improve(GrpoParams(**read), 0, empty, problems)
