@@ -26,7 +26,7 @@ PLAIN = (
     type(None), bool, int, float, str, bytes, bytearray, complex, tuple, list, dict, set,
     frozenset, deque, range, Decimal, Fraction, type(...), type,
 )  # fmt: skip
-TAGS = [*"itzbcRDFeTdsBqrhHox", ""]
+TAGS = [*"itzbcRDFeTdsBqrhHoxfl", ""]
 
 
 class Handle:
@@ -42,6 +42,11 @@ def _resolve(tag: str, number: int) -> object:
 
 def _export(value: object) -> dict[str, Any]:
     raise AssertionError(f"{value!r} is not plain data")
+
+
+def _ordered(numbers: list[float]) -> bool:
+    """Whether no not-a-number, which is unequal to itself, is among them."""
+    return all(number == number for number in numbers)
 
 
 scalars = st.one_of(
@@ -88,6 +93,9 @@ values = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
+        st.lists(st.floats(allow_nan=False), min_size=30, max_size=34),
+        st.lists(st.floats(allow_nan=False), min_size=30, max_size=34).map(tuple),
+        st.lists(st.integers() | st.floats() | st.just(10**4001), max_size=3).filter(_ordered),
         st.dictionaries(hashable, inner, max_size=3),
         st.sets(hashable, max_size=3),
         st.lists(inner, max_size=3).map(deque),
@@ -300,6 +308,24 @@ def test_fractions_up_to_the_limit_cross() -> None:
     assert Decoder(_resolve).decode(Encoder(_export).encode(longest)) == longest
     with pytest.raises(Malformed, match="fraction"):
         Decoder(_resolve).decode({"F": [hex(2**MAX_FRACTION_BITS), "0x1"]})
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33])
+@pytest.mark.parametrize("odd", [math.nan, -0.0, math.inf, 10**4001, True, 1, None])
+def test_lists_of_floats_keep_what_is_odd_among_them(length: int, odd: Any) -> None:
+    listed = [0.5] * (length - 1) + [odd]
+    for value in (listed, tuple(listed), deque(listed), {1: listed, 2: listed}):
+        crossed = Decoder(_resolve).decode(json.loads(json.dumps(Encoder(_export).encode(value))))
+        assert repr(hexed(crossed)) == repr(hexed(value))
+
+
+def hexed(value: Any) -> Any:
+    """Values whose `repr` is short and tells all."""
+    if isinstance(value, dict):
+        return {key: hexed(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, deque)):
+        return type(value)(map(hexed, value))
+    return hex(value) if type(value) is int else value
 
 
 def test_not_a_number_keeps_its_place() -> None:

@@ -10,6 +10,7 @@ Whatever the sender wrote, decoding takes time linear in its length between two 
 signal can interrupt it.
 """
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -30,6 +31,10 @@ _TYPES: dict[str, type] = {
 }
 MUTABLE = (list, dict, set, bytearray, deque)
 _SAME_IN_JSON = {str, bool, float, type(None)}
+_NUMBERS = {int, bool, float}
+# So many floats or more cross as their bytes: writing and reading them as text takes ten times
+# as long.
+_PACKED = 32
 
 
 class Encoder:
@@ -92,7 +97,7 @@ class Encoder:
     def _tagged_contents(self, value: Any, depth: int) -> Json:
         contents = self.contents(value, depth)
         if isinstance(value, list):
-            return contents
+            return contents if isinstance(contents, list) else {"l": contents}
         tag = next(t for kind, t in _MUTABLE_TAGS.items() if isinstance(value, kind))
         return {tag: contents}
 
@@ -109,10 +114,15 @@ class Encoder:
             return bytearray.hex(value)
         return self._each(deque.__iter__(value), depth)
 
-    def _each(self, values: Iterable[Any], depth: int) -> list[Json]:
+    def _each(self, values: Iterable[Any], depth: int) -> Json:
         listed = list(values)
         # Found at the speed of C, where millions of values take seconds one by one.
-        if set(map(type, listed)) <= _SAME_IN_JSON:
+        kinds = set(map(type, listed))
+        if kinds == {float} and len(listed) >= _PACKED:
+            return {"f": array("d", listed).tobytes().hex()}
+        if kinds <= _SAME_IN_JSON:
+            return listed
+        if kinds <= _NUMBERS and min(listed) > -_PLAIN_INT and max(listed) < _PLAIN_INT:
             return listed
         encode = self.encode
         return [encode(value, depth) for value in listed]
@@ -191,7 +201,9 @@ class Decoder:
         return found
 
     def many(self, trees: Json) -> list[Any]:
-        """Each of a list of trees."""
+        """Each of a list of trees, or of the floats of a packed one."""
+        if isinstance(trees, dict):
+            return _floats(trees)
         listed = _listed(trees)
         if set(map(type, listed)) <= _DECODED:
             return listed
@@ -231,6 +243,14 @@ def _octets(payload: Json) -> bytes:
     return bytes.fromhex(_text(payload))
 
 
+def _floats(payload: dict[str, Json]) -> list[float]:
+    if len(payload) != 1:
+        raise Malformed("packed floats were expected")
+    floats = array("d")
+    floats.frombytes(_octets(payload["f"]))
+    return floats.tolist()
+
+
 def _range(decoder: Decoder, payload: Json) -> range:
     start, stop, step = decoder.many(payload)
     return range(start, stop, step)
@@ -266,7 +286,10 @@ def _ellipsis(payload: Json) -> Any:
 
 _DECODED = {*_SAME_IN_JSON, int}
 _MUTABLE_TAGS = {dict: "d", set: "s", bytearray: "B", deque: "q"}
-_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {tag: kind for kind, tag in _MUTABLE_TAGS.items()}
+_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {
+    "l": list,
+    **{tag: kind for kind, tag in _MUTABLE_TAGS.items()},
+}
 _IMMUTABLE: dict[str, Callable[[Decoder, Any], Any]] = {
     "i": lambda _, payload: _integer(payload),
     "t": lambda decoder, payload: tuple(decoder.many(payload)),
