@@ -41,13 +41,17 @@ class Encoder:
     """Turns values into JSON.
 
     `export` gives the handle of an object that is not plain data, as a tagged entry;
-    `known` are containers the other side already holds, by number.
+    `known` are containers the other side already holds, by number; `simplify` gives plain data
+    that stands for an object, or the object.
     """
 
     def __init__(
-        self, export: Callable[[object], dict[str, Json]], known: Iterable[object] = ()
+        self,
+        export: Callable[[object], dict[str, Json]],
+        known: Iterable[object] = (),
+        simplify: Callable[[Any], Any] = lambda value: value,
     ) -> None:
-        self.export = export
+        self.export, self.simplify = export, simplify
         # Held here so that no id is given out twice while the message is being made.
         self.containers = list(known)
         self.numbers = {id(container): i for i, container in enumerate(self.containers)}
@@ -92,7 +96,8 @@ class Encoder:
             return {"e": None}
         if isinstance(value, type) and _TYPES.get(value.__name__) is value:
             return {"T": value.__name__}
-        return self.export(value)
+        simple = self.simplify(value)
+        return self.export(value) if simple is value else self.encode(simple, depth)
 
     def _tagged_contents(self, value: Any, depth: int) -> Json:
         contents = self.contents(value, depth)
