@@ -60,14 +60,12 @@ class Suite:
     Attributes:
         file: name of its file.
         record: a row as a record.
-        infills: whether its problems have a suffix, and are asked in the style `infilling`.
         trust: whether a candidate could forge a verdict.
         chosen: which rows belong to it.
     """
 
     file: str
     record: Callable[[Mapping[str, Any], Style], Record]
-    infills: bool = False
     trust: Trust = "unforgeable"
     chosen: Callable[[Mapping[str, Any]], bool] = lambda row: True
 
@@ -79,7 +77,7 @@ def load(name: str, folder: Path, style: Style = "instruct") -> list[Record]:
         name: a key of `SUITES`.
         folder: where the suite's file lies, unchanged from its source.
         style: `instruct` for prompts that ask for a program, `completion` for the bare beginning
-            of one, to be continued by a base model; suites that infill have one style.
+            of one, to be continued by a base model; suites that infill have one kind alone.
 
     Raises:
         FileNotFoundError: if the file is not in the folder; says which.
@@ -145,7 +143,7 @@ SUITES: dict[str, Suite] = {
     "mbpp_sanitized": Suite("sanitized-mbpp.json", mbpp_record, chosen=_is_test),
     "mbpp_plus": Suite("MbppPlus.jsonl.gz", plus_record),
     **{
-        f"infilling_{kind}": Suite(f"HumanEval-{file}.jsonl.gz", infilling_record, infills=True)
+        f"infilling_{kind}": Suite(f"HumanEval-{file}.jsonl.gz", infilling_record)
         for kind, file in {
             "single_line": "SingleLineInfilling",
             "multi_line": "MultiLineInfilling",
