@@ -52,6 +52,9 @@ class Verdict:
         candidate writes.
     line: the line of the candidate's code where it happened, if known.
     seconds: wall time of the program, all tests together.
+    executed_lines: the lines of the candidate's code that ran while it was loaded and tested, in
+        order, if they were asked for. The candidate's own account: it can leave out lines and
+        name others, and nothing is decided by it.
     """
 
     status: Status
@@ -59,6 +62,7 @@ class Verdict:
     error_type: str | None
     line: int | None
     seconds: float
+    executed_lines: tuple[int, ...] | None = None
 
     @property
     def pass_rate(self) -> float:

@@ -5,19 +5,27 @@ all it can gain is to choose the answers, which it chooses anyway.
 """
 
 import builtins
+import errno
+import importlib
+import operator
 import os
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from re import Match
-from types import ModuleType
+from types import CoroutineType, FrameType, ModuleType
 from typing import Any
 
+from . import arrays
 from .values import MUTABLE, Decoder, Encoder
 from .wire import Closed, Json, receive, send
 
 FILENAME = "<candidate>"
+# A module that tests import, so that what it does as a script is left out.
+MODULE = "candidate"
 _MESSAGE_LENGTH = 200
+_REFUSALS = (errno.EPERM, errno.EACCES, errno.EROFS)
 
 
 class Borrowed:
@@ -41,14 +49,22 @@ class Server:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.module = ModuleType("__main__")
+        self.module = ModuleType(MODULE)
         # The objects the judge holds handles of; they must live as long as the program.
-        self.lent: list[object] = []
+        self.lent: list[Any] = []
+        # The handle of each, by its id: one object is one object on the other side too.
+        self.handles: dict[int, int] = {}
         self.operations: dict[str, Callable[[dict[str, Any], list[Any], dict[str, Any]], Any]] = {
             "call": lambda m, args, kwargs: self.lent[m["id"]](*args, **kwargs),
             "method": lambda m, args, kwargs: _special(self.lent[m["id"]], m["name"])(*args),
             "get": lambda m, args, kwargs: getattr(self.lent[m["id"]], m["name"]),
             "set": lambda m, args, kwargs: setattr(self.lent[m["id"]], m["name"], args[0]),
+            "compare": lambda m, args, kwargs: getattr(operator, m["name"])(
+                self.lent[m["id"]], args[0]
+            ),
+            "hash": lambda m, args, kwargs: hash(self.lent[m["id"]]),
+            "await": lambda m, args, kwargs: _run(self.lent[m["id"]]),
+            "library": lambda m, args, kwargs: _found(*args),
         }
 
     def serve(self) -> None:
@@ -72,12 +88,14 @@ class Server:
         except (SyntaxError, ValueError) as error:
             # ValueError: source with null bytes. SyntaxWarning is no error here.
             return {"syntax": [type(error).__name__, getattr(error, "lineno", None)]}
-        sys.modules["__main__"] = self.module
+        sys.modules[MODULE] = self.module
         names = self.module.__dict__
+        if message["lines"]:
+            report_lines(lambda line: send(self.fd, {"line": line}))
         exec(code, names)
         wanted = {name: names[name] for name in message["names"] if name in names}
         if message["entry"] is None:
-            defined = [v for v in names.values() if getattr(v, "__module__", None) == "__main__"]
+            defined = [v for v in names.values() if getattr(v, "__module__", None) == MODULE]
             wanted |= {"": defined[-1]} if defined else {}
         encoder = Encoder(self.lend, simplify=_numpy_as_plain)
         # A module would let the candidate answer for the standard library; the judge has its own.
@@ -126,12 +144,48 @@ class Server:
         """Keep an object that is not plain data and name it by number."""
         if isinstance(value, Borrowed):
             return {"o": value._handle}
-        self.lent.append(value)
-        return {"H" if type(value) is Match else "h": len(self.lent) - 1}
+        array = arrays.encode(value)
+        if array is not None:
+            return array
+        number = self.handles.setdefault(id(value), len(self.lent))
+        if number == len(self.lent):
+            self.lent.append(value)
+        return {_TAGS.get(type(value), "h"): number}
 
     def resolve(self, tag: str, number: int) -> object:
         """The object of a handle: `o` is one of ours, `h` one of the judge's."""
         return self.lent[number] if tag == "o" else Borrowed(self, number)
+
+
+_TAGS: dict[type, str] = {Match: "H", CoroutineType: "a"}
+
+
+def report_lines(report: Callable[[int], None]) -> None:
+    """Call `report` with each line of the candidate's code, when it first runs."""
+    seen: set[int] = set()
+
+    def in_candidate(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line" and frame.f_lineno not in seen:
+            seen.add(frame.f_lineno)
+            report(frame.f_lineno)
+        return in_candidate
+
+    def entered(frame: FrameType, event: str, argument: object) -> Any:
+        return in_candidate if frame.f_code.co_filename == FILENAME else None
+
+    threading.settrace(entered)
+    sys.settrace(entered)
+
+
+def _run(coroutine: Any) -> Any:
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+def _found(module: str, name: str) -> Any:
+    """An object of the standard library that a test passes in, as it is here."""
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def _special(value: object, name: str) -> Callable[..., Any]:
@@ -145,6 +199,9 @@ def _special(value: object, name: str) -> Callable[..., Any]:
 def describe(error: BaseException) -> Json:
     """An exception as [built-in base, type name, message, line in the candidate's code]."""
     base = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
+    # Not all of the sandbox's refusals have the number that Python has this class for.
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        base = "PermissionError"
     try:
         message = str(error)[:_MESSAGE_LENGTH]
     except Exception:
@@ -170,9 +227,12 @@ def _same(before: list[Any], after: list[Any]) -> bool:
 
 def _numpy_as_plain(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, (numpy.generic, numpy.ndarray)):
+    if numpy is None:
         return value
-    return value.tolist()
+    # An array that is no plain data: what it holds may be.
+    scalar = isinstance(value, numpy.generic)
+    objects = isinstance(value, numpy.ndarray) and arrays.encode(value) is None
+    return value.tolist() if scalar or objects else value
 
 
 def main(fd: int) -> None:

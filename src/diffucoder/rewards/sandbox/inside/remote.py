@@ -2,11 +2,22 @@
 
 import builtins
 import keyword
+import math
+import sys
 from collections.abc import Callable, Iterator
+from operator import attrgetter
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, NoReturn
 
+from . import arrays
 from .values import Decoder, Encoder
 from .wire import Closed, Malformed, receive, send
+
+# What a test may want to know of a function or class. Others of these names are protocols: numpy,
+# for one, reads memory at the address that an object's `__array_interface__` names.
+_SPECIAL_NAMES = (
+    "__annotations__", "__dict__", "__doc__", "__module__", "__name__", "__qualname__",
+)  # fmt: skip
 
 
 class CandidateError(Exception):
@@ -25,8 +36,9 @@ class Remote:
     """An object of the candidate's that is not plain data.
 
     It can be called, iterated, indexed and asked for attributes: the guest does it and plain
-    results come back. It cannot be compared or used as a truth value: the candidate would decide
-    the test.
+    results come back. It cannot be used as a truth value or compared with what is the test's: the
+    candidate would decide the test. Two of the candidate's own objects it may compare, for both
+    sides of such a test are its answers anyway.
     """
 
     __slots__ = ("_handle", "_session")
@@ -39,6 +51,8 @@ class Remote:
         return self._session.request("call", self._handle, "", args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name[:2] == name[-2:] == "__" and name not in _SPECIAL_NAMES:
+            raise AttributeError(name)
         return self._session.request("get", self._handle, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -71,9 +85,39 @@ class Remote:
     def _refuse(self, *_: Any) -> NoReturn:
         raise TypeError("an object of the candidate's cannot decide a test: compare plain data")
 
+    def _compare(self, name: str, other: object) -> bool:
+        if not isinstance(other, Remote):
+            self._refuse()
+        return self._plain(bool, self._session.request("compare", self._handle, name, (other,)))
+
+    def _plain(self, kind: type, answer: Any) -> Any:
+        if type(answer) is not kind:
+            self._refuse()
+        return answer
+
+    def __eq__(self, other: object) -> bool:
+        return self._compare("eq", other)
+
+    def __ne__(self, other: object) -> bool:
+        return self._compare("ne", other)
+
+    def __lt__(self, other: object) -> bool:
+        return self._compare("lt", other)
+
+    def __le__(self, other: object) -> bool:
+        return self._compare("le", other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._compare("gt", other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._compare("ge", other)
+
+    def __hash__(self) -> int:
+        # Where a hash equals that of something else, the comparison follows and is refused.
+        return self._plain(int, self._session.request("hash", self._handle, ""))
+
     __bool__ = __contains__ = _refuse
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
-    __hash__ = _refuse  # type: ignore[assignment]
 
 
 class RemoteMatch(Remote):
@@ -93,13 +137,22 @@ class Session:
         self.over = False
         # What tests passed in and the guest may call; the only objects of ours it can name.
         self.lent: list[Any] = []
+        # One stand-in for each object, so that a test can ask whether two are the same.
+        self.stand_ins: dict[int, Remote] = {}
+        self.lines: set[int] = set()
+        self.line_count = 0
 
-    def load(self, code: str, names: list[str], entry: str | None) -> dict[str, Any]:
+    def load(
+        self, code: str, names: list[str], entry: str | None, lines: bool = False
+    ) -> dict[str, Any]:
         """Run the candidate's module; returns what it gave to `names`.
+
+        lines: whether the guest shall say which lines of the code run, in `self.lines`.
 
         Raises CandidateError, or NotAProgram for source that does not compile.
         """
-        reply = self.exchange({"code": code, "names": names, "entry": entry})
+        self.line_count = len(code.splitlines())
+        reply = self.exchange({"code": code, "names": names, "entry": entry, "lines": lines})
         if "syntax" in reply:
             kind, line = reply["syntax"]
             raise NotAProgram(_name(kind), _line(line))
@@ -108,7 +161,9 @@ class Session:
         found = reply.get("ok")
         if not isinstance(found, dict):
             raise GuestGone
-        return {name: decoder.decode(value) for name, value in found.items()}
+        # No other names, whatever the guest sends: it must not replace what is the test's.
+        wanted = (name for name in (*names, "") if name in found)
+        return {name: decoder.decode(found[name]) for name in wanted}
 
     def request(
         self,
@@ -142,9 +197,13 @@ class Session:
                 reply = receive(self.fd)
                 if not isinstance(reply, dict):
                     raise Malformed("a message that is not an object")
-                if "op" not in reply:
+                if "line" in reply:
+                    if (_line(reply["line"]) or math.inf) <= self.line_count:
+                        self.lines.add(reply["line"])
+                elif "op" in reply:
+                    send(self.fd, self.serve(reply))
+                else:
                     return reply
-                send(self.fd, self.serve(reply))
         except (Closed, Malformed) as error:
             self.over = True
             raise GuestGone from error
@@ -152,8 +211,9 @@ class Session:
     def serve(self, message: dict[str, Any]) -> dict[str, Any]:
         """Call what a test passed in, on the guest's behalf."""
         try:
-            target = self.lent[message["id"]]
-            args, kwargs = Decoder(self.resolve).decode(message["args"])
+            decoder = Decoder(self.resolve)
+            target = decoder.decode({"o": message["id"]})
+            args, kwargs = decoder.decode(message["args"])
         except (LookupError, TypeError, ValueError) as error:
             raise Malformed("a call of something that was not passed in") from error
         try:
@@ -169,14 +229,49 @@ class Session:
             if value._session is not self:
                 raise GuestGone
             return {"o": value._handle}
+        array = arrays.encode(value)
+        if array is not None:
+            return array
+        place = _library_name(value)
+        if place is not None:
+            # The guest has the same, and must never be able to have ours called: it may be `eval`.
+            theirs = self.request("library", 0, "", place)
+            if isinstance(theirs, Remote):
+                return {"o": theirs._handle}
+            raise Malformed("no such object of the library")
         self.lent.append(value)
         return {"h": len(self.lent) - 1}
 
     def resolve(self, tag: str, number: int) -> object:
-        """The object of a handle: `h` or `H`, a match, of the guest's; `o` one of ours."""
+        """The object of a handle: `o` is one of ours, the others are the guest's: `H` a match,
+        `a` a coroutine, `h` anything else.
+        """
         if tag == "o":
             return self.lent[number]
-        return (RemoteMatch if tag == "H" else Remote)(self, number)
+        if tag == "a":
+            return _awaited(self, number)
+        if number not in self.stand_ins:
+            self.stand_ins[number] = (RemoteMatch if tag == "H" else Remote)(self, number)
+        return self.stand_ins[number]
+
+
+async def _awaited(session: Session, number: int) -> Any:
+    """A coroutine of the candidate's, which the guest runs to its end."""
+    return session.request("await", number, "")
+
+
+def _library_name(value: Any) -> tuple[str, str] | None:
+    """Module and name of a function or class of the standard library; None for anything else."""
+    if not isinstance(value, (type, BuiltinFunctionType, FunctionType)):
+        return None
+    module, name = value.__module__, value.__qualname__
+    if not module or module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    try:
+        found = attrgetter(name)(sys.modules[module])
+    except (KeyError, AttributeError):
+        return None
+    return (module, name) if found is value else None
 
 
 class NotAProgram(Exception):
@@ -210,8 +305,9 @@ def _error_class(base_name: str) -> Callable[[str], CandidateError]:
     if not (isinstance(base, type) and issubclass(base, BaseException)):
         raise Malformed("an error of unknown form")
     if base_name not in _classes:
-        # SystemExit and its like must not end the judge: they keep their name only.
-        bases = (CandidateError, base) if issubclass(base, Exception) else (CandidateError,)
+        # A test may expect SystemExit; its like must not be what the judge itself listens to.
+        caught = issubclass(base, (Exception, SystemExit))
+        bases = (CandidateError, base) if caught else (CandidateError,)
         made = type(base_name, bases, {"base": base, "__init__": _set_message})
         _classes[base_name] = made
     return _classes[base_name]

@@ -17,6 +17,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from . import arrays
 from .wire import Json, Malformed
 
 MAX_DEPTH = 150
@@ -140,7 +141,7 @@ class Decoder:
     that the message may refer to, by number.
     """
 
-    HANDLES = ("h", "H", "o")
+    HANDLES = ("h", "H", "a", "o")
 
     def __init__(self, resolve: Callable[[str, int], object], known: Iterable[object] = ()) -> None:
         self.resolve = resolve
@@ -306,4 +307,5 @@ _IMMUTABLE: dict[str, Callable[[Decoder, Any], Any]] = {
     "F": lambda _, payload: _fraction(payload),
     "e": lambda _, payload: _ellipsis(payload),
     "T": lambda _, payload: _TYPES[_text(payload)],
+    arrays.TAG: lambda _, payload: arrays.decode(payload),
 }
