@@ -23,8 +23,8 @@ from diffucoder.rewards.sandbox import Sandbox
 ROOT = Path(__file__).resolve().parents[1]
 
 # EvalPlus: 4 GB, and 4 s a test for the candidate; as much again for what the judge does, which
-# runs the reference for the expected answer.
-LIMITS = {"memory_mb": 4096, "cpu_s": 8, "wall_s": 8}
+# runs the reference for the expected answer. By the clock twice that: other work may go on.
+LIMITS = {"memory_mb": 4096, "cpu_s": 8, "wall_s": 16}
 
 
 def main() -> None:

@@ -42,6 +42,24 @@ def test_a_candidate_cannot_replace_what_the_setup_defines(name: str) -> None:
     assert verdict.passed == (False, False, False)
 
 
+# Answers the judge's first request itself, and then whatever is asked with True.
+FORGER = """
+import os, struct
+
+def say(body):
+    os.write(3, struct.pack(">I", len(body)) + body)
+
+say(b'{"ok":{"twice":{"h":0},"isclose":{"h":0},"f":{"h":0},"True":false}}')
+while os.read(3, 2**20):
+    say(b'{"ok":true}')
+"""
+
+
+def test_nor_can_one_that_writes_the_protocol_itself() -> None:
+    assert _run(FORGER, TESTS[:2]).passed == (False, False)
+    assert _run(FORGER, ["assert isclose(f(1), 2)"]).passed == (False,)
+
+
 def test_a_setup_that_does_not_compile_fails_every_test() -> None:
     verdict = _run("def f(x): return 2 * x", setup="def (")
     assert (verdict.passed, verdict.error_type) == ((False,) * 3, "InvalidTest")

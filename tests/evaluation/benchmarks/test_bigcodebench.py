@@ -52,6 +52,8 @@ def test_each_method_is_one_test() -> None:
          "not installed: no_such_a, no_such_b"),
         ({"test": "from no_such_c import d\n" + ROW["test"]}, "not installed: no_such_c"),
         ({"canonical_solution": "    return open('/tmp/x', 'w')\n"},
+         "its reference does not pass in the sandbox: denied, PermissionError"),
+        ({"canonical_solution": "    return []\n"},
          "its reference does not pass in the sandbox: failed, AssertionError"),
     ],
 )  # fmt: skip

@@ -12,10 +12,20 @@ from typing import Any
 from diffucoder.evaluation.benchmarks.records import Record, Style, make
 
 # Goes after the candidate and the suite's unit tests, in the candidate's process.
+# An error is raised again, so that the verdict says what it was.
 _RUNNER = """
+class Recorder(unittest.TestResult):
+    cause = None
+
+    def addError(self, test, error):
+        self.cause = error[1]
+        super().addError(test, error)
+
 def passes(name):
-    result = unittest.TestResult()
+    result = Recorder()
     unittest.TestSuite([TestCases(name)]).run(result)
+    if result.cause:
+        raise result.cause
     return result.testsRun == 1 and result.wasSuccessful()
 """
 
