@@ -1,6 +1,5 @@
 """What the sandbox promises, one test for each promise."""
 
-import importlib.util
 import os
 import platform
 import subprocess
@@ -9,7 +8,6 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,172 +15,8 @@ from diffucoder.errors import BadData, BadParameters, SandboxUnavailable
 from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
 
 
-def _table() -> Any:
-    path = Path(__file__).with_name("hostile.py")
-    spec = importlib.util.spec_from_file_location("hostile", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HOSTILE = _table()
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(workers=2, memory_mb=256, cpu_s=1, wall_s=12) as opened:
-        yield opened
-
-
 def run(sandbox: Sandbox, code: str, *tests: str) -> Verdict:
     return sandbox.run([Program(textwrap.dedent(code), tests)])[0]
-
-
-CASES = {case[0]: case for case in (*HOSTILE.FORGING, *HOSTILE.ESCAPES, *HOSTILE.RESOURCES)}
-
-
-@pytest.fixture(scope="module")
-def hostile_verdicts(sandbox: Sandbox) -> dict[str, Verdict]:
-    verdicts = sandbox.run(Program(code, tests) for _, code, tests, *_ in CASES.values())
-    return dict(zip(CASES, verdicts, strict=True))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_hostile_program_gets_what_it_deserves(
-    hostile_verdicts: dict[str, Verdict], name: str
-) -> None:
-    *_, statuses, passed = CASES[name]
-    verdict = hostile_verdicts[name]
-    assert verdict.status in statuses, verdict
-    assert verdict.passed == passed, verdict
-
-
-HONEST = {
-    "prints much": ("def f(x):\n    print('x' * 10**6)\n    return x", "assert f(3) == 3"),
-    "uses threads": (
-        """
-        from concurrent.futures import ThreadPoolExecutor
-        def f(xs):
-            with ThreadPoolExecutor(4) as pool:
-                return list(pool.map(lambda x: x * x, xs))
-        """,
-        "assert f([1, 2, 3]) == [1, 4, 9]",
-    ),
-    "recurses deeply": (
-        """
-        import sys
-        sys.setrecursionlimit(10**5)
-        def f(n): return 0 if n == 0 else 1 + f(n - 1)
-        """,
-        "assert f(20000) == 20000",
-    ),
-    "changes its argument": ("def f(a): a.append(4)", "a = [3]\nf(a)\nassert a == [3, 4]"),
-    "changes what is shared": (
-        "def f(g): g[0][0] = 1",
-        "g = [[0]] * 2\nf(g)\nassert g == [[1], [1]]",
-    ),
-    "returns its argument": ("def f(a): return a", "a = [1]\nassert f(a) is a"),
-    "changes a dict and a set": (
-        "def f(d, s):\n    d['k'] = {1}\n    s.discard(1)",
-        "d, s = {}, {1, 2}\nf(d, s)\nassert d == {'k': {1}} and s == {2}",
-    ),
-    "takes a function": (
-        "def f(g, xs): return sorted(xs, key=g)",
-        "assert f(lambda x: -x, [1, 3, 2]) == [3, 2, 1]",
-    ),
-    "is called back": (
-        "def f(g, n): return 1 if n == 0 else n * g(n - 1)",
-        "def g(n): return f(g, n)\nassert g(5) == 120",
-    ),
-    "takes an iterator": ("def f(xs): return sum(xs)", "assert f(x for x in range(5)) == 10"),
-    "yields": (
-        "def f(n):\n    for i in range(n): yield i, str(i)",
-        "assert list(f(2)) == [(0, '0'), (1, '1')]",
-    ),
-    "has classes": (
-        """
-        class Counter:
-            def __init__(self): self.total = 0
-            def add(self, x): self.total += x; return self
-            def __len__(self): return self.total
-        """,
-        "c = Counter()\nassert c.add(2).add(3).total == 5 and len(c) == 5",
-    ),
-    "raises as it should": (
-        "def f(x):\n    if x < 0: raise ValueError('below zero')\n    return x",
-        """
-        try: f(-1)
-        except ValueError as error: assert str(error) == 'below zero'
-        else: assert False
-        """,
-    ),
-    "raises its own error": (
-        "class Bad(KeyError): pass\ndef f(x): raise Bad",
-        "try: f(1)\nexcept LookupError: pass\nelse: assert False",
-    ),
-    "nested result": (
-        "def f(): return {'a': [(1, 2.5, None), {3}, b'x', 1j], (1,): range(3), 'n': -0.0}",
-        "assert f() == {'a': [(1, 2.5, None), {3}, b'x', 1j], (1,): range(3), 'n': 0.0}",
-    ),
-    "large numbers": ("def f(n): return 2 ** n", "assert f(20000) == 2 ** 20000"),
-    "infinities": ("def f(): return float('inf'), 1e-320", "assert f() == (float('inf'), 1e-320)"),
-    "exact fractions": (
-        "from fractions import Fraction as F\nfrom decimal import Decimal as D\n"
-        "def f(): return F(1, 3), D('1.10')",
-        "from fractions import Fraction\nassert str(f()[1]) == '1.10' and f()[0] * 3 == 1",
-    ),
-    "named tuple": (
-        "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(): return P(1, 2)",
-        "assert f() == (1, 2)",
-    ),
-    "ordered and counted": (
-        "from collections import *\ndef f(s): return Counter(s), deque(s), OrderedDict(a=1)",
-        "from collections import deque\nassert f('aab') == ({'a': 2, 'b': 1}, deque('aab'), "
-        "{'a': 1})",
-    ),
-    "surrogates and controls": (
-        "def f(): return '\\ud800\\x00é\U0001f600'",
-        "assert f() == '\\ud800\\x00é\U0001f600'",
-    ),
-    "contains itself": (
-        "def f():\n    a = [1]\n    a.append(a)\n    return a",
-        "a = f()\nassert a[1] is a and a[0] == 1",
-    ),
-    "named like a built-in": ("def sum(a, b): return a + b", "assert sum(10, 15) == 25"),
-    "has a main block": (
-        "def f(x): return x\nif __name__ == '__main__':\n    print(f(1))",
-        "assert f(2) == 2",
-    ),
-    "reads no input": (
-        "def f(x): return x\ntry: input()\nexcept EOFError: pass",
-        "assert f(1) == 1",
-    ),
-    "imports the library": (
-        "import sqlite3, xml.dom.minidom, difflib, zoneinfo, csv, argparse\n"
-        "def f(): return difflib.SequenceMatcher(None, 'ab', 'ab').ratio()",
-        "assert f() == 1.0",
-    ),
-    "match object": ("import re\ndef f(s): return re.search('b', s)", "assert f('abc')"),
-    "the tests' own helpers": (
-        "def f(x): return x / 3",
-        "def close(a, b): return abs(a - b) < 1e-9\nassert close(f(1), 0.3333333333)",
-    ),
-    "library the tests forgot": ("def f(): return 0.1 + 0.2", "assert math.isclose(f(), 0.3)"),
-    "dataclass": (
-        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
-        "def f(x): return P(x)",
-        "assert f(3).x == 3",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HONEST)
-def test_honest_program_passes(sandbox: Sandbox, name: str) -> None:
-    code, test = HONEST[name]
-    verdict = run(sandbox, code, textwrap.dedent(test))
-    assert verdict.status == "passed", verdict
 
 
 def test_slow_program_within_its_limit_passes(sandbox: Sandbox) -> None:
@@ -257,10 +91,11 @@ CLEAN = """
 import collections, heapq, json, math, os, random, re, sys, threading
 def f():
     return (abs(-1), sorted([2, 1]), math.sqrt(4), json.dumps([1]), sys.getrecursionlimit() > 500,
-            dict(collections.Counter('a')), random.random() > 0, dict(os.environ),
+            dict(collections.Counter('a')), random.random() > 0, set(os.environ),
             threading.active_count(), heapq.nsmallest(1, [2, 1]), 'again' in globals())
 """
-CLEAN_TEST = "assert f() == (1, [1, 2], 2.0, '[1]', True, {'a': 1}, True, {}, 1, [1], False)"
+CLEAN_TEST = "THREADS = {'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'}\n"
+CLEAN_TEST += "assert f() == (1, [1, 2], 2.0, '[1]', True, {'a': 1}, True, THREADS, 1, [1], False)"
 
 
 def test_no_program_sees_the_one_before_it() -> None:

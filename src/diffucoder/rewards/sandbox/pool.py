@@ -1,7 +1,6 @@
 """The sandbox as others use it: programs in, verdicts out, in order."""
 
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +11,8 @@ from typing import Any, Self
 
 from diffucoder.errors import BadParameters, SandboxUnavailable
 from diffucoder.rewards.sandbox import tiers
+from diffucoder.rewards.sandbox.inside import deadline, wire
 from diffucoder.rewards.sandbox.inside import libraries as installed
-from diffucoder.rewards.sandbox.inside import wire
 from diffucoder.rewards.sandbox.records import Program, Status, Verdict
 from diffucoder.rewards.sandbox.worker import Worker
 
@@ -190,7 +189,7 @@ class Sandbox:
             )
             return worker, _verdict(answer)
         except wire.Closed:
-            stalled = self._stop(worker) == -signal.SIGPROF
+            stalled = self._stop(worker) == -deadline.SIGNAL
             worker = self._start()
         if again and not stalled:
             # It was not ended by the clock that bounds its own work, so perhaps by somebody else.

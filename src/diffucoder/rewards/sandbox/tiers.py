@@ -13,7 +13,7 @@ TIERS = ("namespaces+landlock+seccomp", "landlock+seccomp", "namespaces+seccomp"
 UNSAFE = TIERS[-1]
 
 # What is tried at the start must be refused in every tier but the last.
-_ATTEMPTS = '''
+_ATTEMPTS = """
 import os, socket
 def read(path): os.close(os.open(path, os.O_RDONLY))
 def write(path): os.close(os.open(path, os.O_WRONLY))
@@ -24,7 +24,7 @@ def refused(name, path):
         globals()[name](path)
     except PermissionError:
         return True
-'''
+"""
 # Enough for the probe on a machine that is busy.
 _LIMITS = {"memory_mb": 256, "cpu_s": 10, "wall_s": 30.0, "libraries": {}}
 

@@ -24,7 +24,7 @@ from .wire import Closed, Json, receive, send
 FILENAME = "<candidate>"
 # A module that tests import, so that what it does as a script is left out.
 MODULE = "candidate"
-_MESSAGE_LENGTH = 200
+_MESSAGE_LENGTH = 1000
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.EROFS)
 
 
@@ -59,11 +59,7 @@ class Server:
             "method": lambda m, args, kwargs: _special(self.lent[m["id"]], m["name"])(*args),
             "get": lambda m, args, kwargs: getattr(self.lent[m["id"]], m["name"]),
             "set": lambda m, args, kwargs: setattr(self.lent[m["id"]], m["name"], args[0]),
-            "compare": lambda m, args, kwargs: getattr(operator, m["name"])(
-                self.lent[m["id"]], args[0]
-            ),
-            "hash": lambda m, args, kwargs: hash(self.lent[m["id"]]),
-            "await": lambda m, args, kwargs: _run(self.lent[m["id"]]),
+            "apply": lambda m, args, kwargs: _FUNCTIONS[m["name"]](self.lent[m["id"]], *args),
             "library": lambda m, args, kwargs: _found(*args),
         }
 
@@ -79,7 +75,7 @@ class Server:
         except Closed:
             raise
         except BaseException as error:
-            return {"error": describe(error)}
+            return {"error": self.describe(error)}
 
     def load(self, message: dict[str, Any]) -> Json:
         """Run the candidate's module and send back the names that the tests use."""
@@ -119,7 +115,7 @@ class Server:
         except Closed:
             raise
         except BaseException as error:
-            reply = {"error": describe(error)}
+            reply = {"error": self.describe(error)}
         changed = [
             [i, encoder.contents(container)]
             for i, container in enumerate(received)
@@ -150,14 +146,41 @@ class Server:
         number = self.handles.setdefault(id(value), len(self.lent))
         if number == len(self.lent):
             self.lent.append(value)
-        return {_TAGS.get(type(value), "h"): number}
+        return {_tag(value): number}
+
+    def describe(self, error: BaseException) -> Json:
+        """An exception as [built-in base, type name, message, line in the candidate's code,
+        handles of its own classes that the judge knows, the exception if it has attributes].
+        """
+        base = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
+        # Not all of the sandbox's refusals have the number that Python has this class for.
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            base = "PermissionError"
+        try:
+            message = str(error)[:_MESSAGE_LENGTH]
+        except Exception:
+            message = ""
+        line, trace = None, error.__traceback__
+        while trace:
+            if trace.tb_frame.f_code.co_filename == FILENAME:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        classes = [self.handles[id(c)] for c in type(error).__mro__ if id(c) in self.handles]
+        raised = Encoder(self.lend).encode(error) if error.__dict__ else None
+        return [base, type(error).__name__, message, line, list[Json](classes), raised]
 
     def resolve(self, tag: str, number: int) -> object:
         """The object of a handle: `o` is one of ours, `h` one of the judge's."""
         return self.lent[number] if tag == "o" else Borrowed(self, number)
 
 
-_TAGS: dict[type, str] = {Match: "H", CoroutineType: "a"}
+def _tag(value: object) -> str:
+    if type(value) is Match:
+        return "H"
+    if type(value) is CoroutineType:
+        return "a"
+    own = isinstance(value, type) and issubclass(value, BaseException)
+    return "x" if own and value.__module__ == MODULE else "h"
 
 
 def report_lines(report: Callable[[int], None]) -> None:
@@ -183,6 +206,30 @@ def _run(coroutine: Any) -> Any:
     return asyncio.run(coroutine)
 
 
+def _lineage(kind: type[BaseException]) -> list[str]:
+    base = next(c.__name__ for c in kind.__mro__ if c.__module__ == "builtins")
+    return [kind.__name__, base]
+
+
+# What is done with an object and, for some, with others of the candidate's.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "hash": hash,
+    "iter": iter,
+    "has_instance": lambda kind, value: isinstance(value, kind),
+    "run": _run,
+    "lineage": _lineage,
+    "and": operator.and_,
+    "or": operator.or_,
+    **{
+        name: getattr(operator, name)
+        for name in (
+            "eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod",
+            "pow", "matmul", "xor", "lshift", "rshift", "neg", "pos", "abs", "invert",
+        )
+    },
+}  # fmt: skip
+
+
 def _found(module: str, name: str) -> Any:
     """An object of the standard library that a test passes in, as it is here."""
     return operator.attrgetter(name)(importlib.import_module(module))
@@ -194,24 +241,6 @@ def _special(value: object, name: str) -> Callable[..., Any]:
         # What Python itself says of len(3); list() relies on it.
         raise TypeError(f"{type(value).__name__} has no {name}")
     return partial(method, value)
-
-
-def describe(error: BaseException) -> Json:
-    """An exception as [built-in base, type name, message, line in the candidate's code]."""
-    base = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
-    # Not all of the sandbox's refusals have the number that Python has this class for.
-    if isinstance(error, OSError) and error.errno in _REFUSALS:
-        base = "PermissionError"
-    try:
-        message = str(error)[:_MESSAGE_LENGTH]
-    except Exception:
-        message = ""
-    line, trace = None, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == FILENAME:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return [base, type(error).__name__, message, line]
 
 
 def _shallow(container: Any) -> list[Any]:

@@ -15,7 +15,9 @@ from types import CodeType, FrameType
 from typing import Any
 
 from . import libraries, lockdown, namespaces
-from .remote import CandidateError, NotAProgram, Session
+from .deadline import Deadline
+from .remote import CandidateError
+from .session import NotAProgram, Session
 from .suite import Suite, prepare
 from .wire import Closed, Malformed, receive, send
 from .zygote import FETCH, REAP, REPORT, WARM
@@ -30,7 +32,7 @@ BOOT = "import sys; sys.path.insert(0, {0!r}); from inside import {1} as m; del 
 _OWN_MEMORY = 2**30
 # A test's clock rings again this often if a bare `except` swallowed it.
 _RING_AGAIN_S = 1.0
-# Processor time the judge may use beyond a test's wall limit inside one C call, then it is killed.
+# A test may stay in one call into C for so long beyond its wall limit, then the judge is killed.
 _GRACE_S = 2.0
 
 Outcome = tuple[str, str | None, int | None]  # status, error type, line in the candidate's code
@@ -71,6 +73,7 @@ class Judge:
         libraries.make_importable(options["libraries"])
         self.session: Session | None = None
         self.expired = False
+        self.deadline = Deadline()
         signal.signal(signal.SIGALRM, self._ring)
 
     def started(self) -> dict[str, Any]:
@@ -183,7 +186,7 @@ class Judge:
         """Run `action` under the clock and say how it ended; ends the guest if it is unusable."""
         session, self.expired = self.session, False
         outcome = _PASSED
-        signal.setitimer(signal.ITIMER_PROF, self.wall_s + _GRACE_S)
+        self.deadline.set(self.wall_s + _GRACE_S)
         try:
             signal.setitimer(signal.ITIMER_REAL, self.wall_s, _RING_AGAIN_S)
             try:
@@ -193,7 +196,7 @@ class Judge:
         except BaseException as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
             outcome = _outcome(error)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.deadline.set(0)
         # Asked of the records, not of the exception: a bare `except` may have swallowed it.
         if self.expired:
             self.end_guest()

@@ -139,9 +139,10 @@ def _shade(passage: Path) -> None:
     except OSError:
         return
     for name in names:
-        copy = _inside(passage / name)
+        path, copy = passage / name, _inside(passage / name)
         if not os.path.lexists(copy):
-            _placeholder(copy, (passage / name).is_dir())
+            # Some links lead into what is covered, and cannot be asked what they lead to.
+            _placeholder(copy, path.is_dir() or path.is_symlink())
 
 
 def _placeholder(path: Path, folder: bool) -> None:
