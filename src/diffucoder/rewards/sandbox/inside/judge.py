@@ -82,8 +82,7 @@ class Judge:
         answer = receive(fd)
         try:
             if answer == {"needs": "maps"}:
-                namespaces.write_maps(self.zygote.pid)
-                send(fd, {})
+                send(fd, namespaces.write_maps(self.zygote.pid))
                 answer = receive(fd)
         except OSError as error:
             return {"error": str(error)}

@@ -10,13 +10,12 @@ import os
 import socket
 import sysconfig
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from .lockdown import check, die_with_parent, libc
 from .wire import receive, send
 
-# Process ids of a namespace: the zygote's.
-FIRST = 1
 # Whom candidates run as where the sandbox is opened by root: nobody. Root is exempt from the
 # limit on processes.
 NOBODY = 65534
@@ -33,18 +32,18 @@ _ROOT = Path("/proc")
 _PASSAGE = 0o111
 
 
-def enter(control_fd: int, parent: int) -> None:
+def enter(control_fd: int, parent: int) -> int | None:
     """Continue in a child that is process 1 of new namespaces; the caller waits for it to end.
 
-    The judge, which is outside, says whom the user ids inside stand for. Raises OSError where
-    the kernel refuses.
+    The judge, which is outside, says whom the user ids inside stand for: see `write_maps`, whose
+    answer this returns. Raises OSError where the kernel refuses.
     """
     flags = _NEW_USER | _NEW_PID | _NEW_MOUNTS | _NEW_NET | _NEW_IPC | _NEW_HOST
     check(libc.unshare(flags), "unshare")
     # New credentials made the kernel forget it.
     die_with_parent(parent)
     send(control_fd, {"needs": "maps"})
-    receive(control_fd)
+    other = receive(control_fd)
     child = os.fork()
     if child:
         os.close(control_fd)
@@ -52,28 +51,34 @@ def enter(control_fd: int, parent: int) -> None:
         os._exit(0)
     # Its parent is outside and has no number here.
     die_with_parent(0)
+    return other if isinstance(other, int) else None
 
 
-def write_maps(pid: int) -> None:
-    """Let the users of the new user namespace of process `pid` stand for ours."""
+def write_maps(pid: int) -> int | None:
+    """Let users of the new user namespace of process `pid` stand for ours.
+
+    Returns the id of another user than ours that exists in there, None if there is none.
+    """
     folder = Path("/proc") / str(pid)
-    if os.getuid():
-        # Without privileges, one may only map oneself, and must give up changing groups.
-        (folder / "setgroups").write_text("deny")
-        (folder / "uid_map").write_text(f"{os.getuid()} {os.getuid()} 1")
-        (folder / "gid_map").write_text(f"{os.getgid()} {os.getgid()} 1")
-        return
-    for name in ("uid_map", "gid_map"):
-        (folder / name).write_text(f"0 0 1\n{NOBODY} {NOBODY} 1")
+    user, group = os.getuid(), os.getgid()
+    if user == 0:
+        with suppress(PermissionError):
+            (folder / "uid_map").write_text(f"0 0 1\n{NOBODY} {NOBODY} 1")
+            (folder / "gid_map").write_text(f"{group} {group} 1\n{NOBODY} {NOBODY} 1")
+            return NOBODY
+    # Without privileges one may only map oneself, and must give up changing groups.
+    (folder / "setgroups").write_text("deny")
+    (folder / "uid_map").write_text(f"{user} {user} 1")
+    (folder / "gid_map").write_text(f"{group} {group} 1")
+    return None
 
 
-def become_nobody() -> None:
-    """Stop being root, if one is, inside and outside."""
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-        die_with_parent(0)
+def become(user: int) -> None:
+    """Be `user` from now on, inside and outside."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    die_with_parent(0)
 
 
 def replace_root(readable: Iterable[Path]) -> None:

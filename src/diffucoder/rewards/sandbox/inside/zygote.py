@@ -67,14 +67,13 @@ def main(control_fd: int, parent: int, options: dict[str, Any]) -> None:
     mechanisms = frozenset(options["tier"].split("+"))
     alone = "namespaces" in mechanisms
     try:
-        if alone:
-            namespaces.enter(control_fd, parent)
+        user = namespaces.enter(control_fd, parent) if alone else None
         for name in _PRELOADED:
             importlib.import_module(name)
         libraries.make_importable(options["libraries"])
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        architecture = enclose(mechanisms, options["libraries"])
+        architecture = enclose(mechanisms, options["libraries"], user)
     except OSError as error:
         send(control_fd, {"error": str(error)})
         return
@@ -112,15 +111,19 @@ def settle() -> None:
     gc.freeze()
 
 
-def enclose(mechanisms: frozenset[str], allowed: dict[str, str]) -> str | None:
-    """Apply what every guest inherits; returns the architecture if calls are filtered."""
+def enclose(mechanisms: frozenset[str], allowed: dict[str, str], user: int | None) -> str | None:
+    """Apply what every guest inherits; returns the architecture if calls are filtered.
+
+    user: whom guests run as, None for the user there is.
+    """
     os.chdir("/")
     if mechanisms == {"unsafe"}:
         return None
     readable = lockdown.library_files(libraries.files(allowed))
     if "namespaces" in mechanisms:
         namespaces.replace_root(readable)
-        namespaces.become_nobody()
+        if user is not None:
+            namespaces.become(user)
     lockdown.drop_privileges()
     if "landlock" in mechanisms:
         lockdown.restrict_files(lockdown.landlock_version(), readable)
