@@ -64,6 +64,7 @@ def user_module() -> ModuleType:
     module = ModuleType("rewards_of_a_user")
     module.brevity = lambda record: 1.0 / len(record.completion)  # type: ignore[attr-defined]
     module.broken = lambda record: math.nan  # type: ignore[attr-defined]
+    module.failing = lambda record: 1 / 0  # type: ignore[attr-defined]
     module.number = 3  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
     yield module
@@ -82,6 +83,8 @@ def test_a_user_adds_a_reward_by_its_import_path() -> None:
     assert parts == [{"mine": 0.25}]
     with pytest.raises(BadParameters, match="finite"):
         score([record], _params("rewards_of_a_user.broken"))
+    with pytest.raises(BadParameters, match=r"'mine' raised ZeroDivisionError.*'error'"):
+        score([record], _params("rewards_of_a_user.failing"))
 
 
 @pytest.mark.usefixtures("user_module")

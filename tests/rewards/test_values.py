@@ -79,6 +79,22 @@ def test_other_objects_cross_as_numbers() -> None:
     assert cross([object(), len]) == [("h", 7), ("h", 7)]
 
 
+def test_what_is_simplified_is_counted_among_the_containers() -> None:
+    class Table:
+        def tolist(self) -> list[Any]:
+            return [[1], [2]]
+
+    def simplify(value: Any) -> Any:
+        return value.tolist() if isinstance(value, Table) else value
+
+    shared = [3]
+    encoder = Encoder(_export, simplify=simplify)
+    tree = encoder.encode([Table(), shared, Table(), shared, object()])
+    crossed = Decoder(_resolve).decode(json.loads(json.dumps(tree)))
+    assert crossed == [[[1], [2]], [3], [[1], [2]], [3], ("h", 7)]
+    assert crossed[1] is crossed[3]
+
+
 def test_too_deep_is_refused() -> None:
     value: list[Any] = []
     for _ in range(1000):

@@ -22,7 +22,9 @@ class SandboxParams(Params):
     """
 
     workers: int | None = Field(ge=1)
-    tier: Literal["auto", "landlock+seccomp", "landlock", "unsafe"]
+    tier: Literal[
+        "auto", "namespaces+landlock+seccomp", "landlock+seccomp", "namespaces+seccomp", "unsafe"
+    ]
     memory_mb: int = Field(ge=64)
     cpu_s: float = Field(gt=0)
     wall_s: float = Field(gt=0)

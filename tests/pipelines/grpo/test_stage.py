@@ -18,7 +18,7 @@ from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine import deepspeed, state
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.reporter import Reporter, read_metrics
-from diffucoder.errors import BadData
+from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
 from diffucoder.pipelines.grpo.tables import Rollouts
@@ -213,3 +213,14 @@ def test_reference_is_synced_as_often_as_said(
     assert any(not torch.equal(start[name], weight) for name, weight in policy.items())
     expected = policy if every == 1 else start
     assert all(torch.equal(extra["reference"][name], w) for name, w in expected.items())
+
+
+def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(
+    parameters: Parameters, problems: pd.DataFrame, tmp_path: Path
+) -> None:
+    read = parameters("test", "grpo", work=str(tmp_path / "work"))
+    read["rewards"]["terms"]["tests"]["function"] = "diffucoder.rewards.functions.no_such"
+    empty = tmp_path / "checkpoint"
+    empty.mkdir()
+    with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.function"):
+        improve(GrpoParams(**read), 0, empty, problems)

@@ -10,7 +10,7 @@ from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
 
-KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
+KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
 
 def sweep_temperature(

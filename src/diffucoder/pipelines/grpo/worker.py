@@ -23,6 +23,7 @@ from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
 from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks
 from diffucoder.pipelines.grpo.update import inner_updates
+from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators
 
@@ -36,6 +37,8 @@ def work(job: Job, context: Context) -> None:
     point included; of equals the later one.
     """
     params = GrpoParams(**job.parameters)
+    # Imported by name: a wrong one is told before the first rollout, not after it.
+    resolve_all(params.rewards)
     model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
     set_bidirectional(model)
     positions = model.config.max_position_embeddings
