@@ -33,6 +33,7 @@ def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
 def params(parameters: Callable[..., dict[str, Any]]) -> GrpoParams:
     read = parameters("test", "grpo", work="unused")
     read["decoding"] = read["decoding"] | {"max_new_tokens": 12, "steps": 4}
+    read["rewards"] = parameters("base", "grpo")["rewards"]
     return GrpoParams(**read)
 
 
