@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.diffusion.corruption import hidden_positions, hide
-from diffucoder.diffusion.objectives import hidden_loss
+from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
-from diffucoder.model.projection import aligned_states, logits_at
+from diffucoder.model.projection import aligned_states
 
 
 def corrupt(
@@ -72,11 +72,8 @@ def denoising_loss(
     else:
         weights_BL = inverse_time(hidden_BL, tensors["times"])
     states_BLD = aligned_states(model, tensors["noised"], attention_mask, position_ids_BL)
-    loss, sums = hidden_loss(
-        logits_at(model, states_BLD, hidden_BL),
-        tensors["tokens"][hidden_BL],
-        weights_BL[hidden_BL],
-        denominator,
+    loss, sums = projected_loss(
+        model, states_BLD, tensors["tokens"], hidden_BL, weights_BL, denominator
     )
     return loss, token_means(sums)
 

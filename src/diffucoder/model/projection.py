@@ -1,7 +1,8 @@
 """The vocabulary projection, at the positions that need it and nowhere else.
 
 With a vocabulary of 150,000 the logits of a batch outweigh everything else in memory, and most
-of them are never looked at: a masked diffusion loss reads the hidden positions alone.
+of them are never looked at: a masked diffusion loss reads the hidden positions alone. Of those,
+logits that do not fit into a given memory are made and dropped in chunks.
 
 Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
 """
@@ -9,7 +10,53 @@ Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
 import torch
 from torch import Tensor, nn
 
+from diffucoder.model import chunked
 from diffucoder.model.shift import aligned_hidden
+
+MIB = 2**20
+# Of a model for which `limit_logits` was not called.
+LOGITS_MIB = 256.0
+# Bytes for each logit while a loss is taken at once: log-probabilities, their gradient and that
+# of the logits, in float32.
+PLAIN_BYTES = 12
+# And in chunks: the logits in float32, which become their gradient in place, and a copy in half
+# precision where the head has it.
+CHUNK_BYTES = 6
+
+
+def limit_logits(model: nn.Module, mib: float) -> None:
+    """Let losses of `model` hold at most so many MiB of logits at a time, in place.
+
+    Args:
+        model: a causal-LM module of transformers.
+        mib: memory for logits and what is computed from them, in MiB.
+    """
+    model.logits_mib = mib
+
+
+def chunk_for(model: nn.Module, positions: int) -> int | None:
+    """Positions whose logits may be held together; None if all may, gradients included.
+
+    Args:
+        model: a causal-LM module of transformers; `limit_logits` says how much it may hold.
+        positions: how many are to be scored.
+    """
+    vocabulary = model.config.vocab_size
+    memory = getattr(model, "logits_mib", LOGITS_MIB) * MIB
+    if positions * vocabulary * PLAIN_BYTES <= memory:
+        return None
+    return max(1, int(memory / (vocabulary * CHUNK_BYTES)))
+
+
+def head_at(model: nn.Module, states_BLD: Tensor, where_BL: Tensor) -> chunked.Head:
+    """What `chunked` makes the logits at the positions where `where_BL` is true from."""
+    output = model.get_output_embeddings()
+    head = chunked.Head(states_BLD[where_BL], output.weight, getattr(output, "bias", None))
+    device = states_BLD.device.type
+    if not torch.is_autocast_enabled(device):
+        return head
+    dtype = torch.get_autocast_dtype(device)
+    return chunked.Head(*(None if part is None else part.to(dtype) for part in head))
 
 
 def aligned_states(
@@ -67,7 +114,12 @@ def token_log_probs(
         the model's precision.
     """
     states_BLD = aligned_states(model, input_ids_BL, attention_mask, position_ids_BL)
-    logits_NV = logits_at(model, states_BLD, where_BL).float()
-    chosen_N = -nn.functional.cross_entropy(logits_NV, targets_BL[where_BL], reduction="none")
-    scores_BL = torch.zeros(targets_BL.shape, dtype=torch.float32, device=chosen_N.device)
-    return scores_BL.masked_scatter(where_BL, chosen_N)
+    targets_N = targets_BL[where_BL]
+    chunk = chunk_for(model, len(targets_N))
+    if chunk is None:
+        logits_NV = logits_at(model, states_BLD, where_BL).float()
+        losses_N = nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
+    else:
+        losses_N = chunked.cross_entropy(head_at(model, states_BLD, where_BL), targets_N, chunk)
+    scores_BL = torch.zeros(targets_BL.shape, dtype=torch.float32, device=losses_N.device)
+    return scores_BL.masked_scatter(where_BL, -losses_N.float())
