@@ -1,12 +1,14 @@
 """The chunked form against the plain one: logits, log-softmax, gather, by autograd."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from diffucoder.model.chunked import Head, cross_entropy, weighted_cross_entropy
@@ -115,22 +117,28 @@ def test_without_gradient_the_sum_is_the_same() -> None:
 
 def test_a_frozen_head_gets_no_gradient() -> None:
     head, targets_N = make_head(5, 3, 11, torch.float32)
-    frozen = head._replace(weight_VD=head.weight_VD.detach())
+    frozen = head._replace(weight=head.weight.detach())
     for total in (
         weighted_cross_entropy(frozen, targets_N, torch.ones(5), 2)[0],
         cross_entropy(frozen, targets_N, 2).sum(),
     ):
         total.backward()
     twice = gradients(2 * plain(head, targets_N).sum(), head)[0]
-    torch.testing.assert_close(frozen.states_ND.grad, twice)
+    torch.testing.assert_close(frozen.states.grad, twice)
 
 
 def test_no_tensor_is_as_large_as_the_logits() -> None:
     head, targets_N = make_head(64, 4, 500, torch.float32)
     largest = 0
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(
+            self,
+            func: Callable[..., Any],
+            types: tuple[type, ...],
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:
             nonlocal largest
             made = func(*args, **(kwargs or {}))
             if isinstance(made, Tensor):

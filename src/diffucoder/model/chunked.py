@@ -17,18 +17,18 @@ from torch.autograd.function import FunctionCtx
 
 
 class Head(NamedTuple):
-    """What the logits are made of: `states_ND @ weight_VD.T + bias_V`."""
+    """What the logits are made of: states `[N, D]`, weight `[V, D]` and, if any, bias `[V]`."""
 
-    states_ND: Tensor
-    weight_VD: Tensor
-    bias_V: Tensor | None
+    states: Tensor
+    weight: Tensor
+    bias: Tensor | None
 
 
 class Swept(NamedTuple):
-    """Losses (nats), whether the target is the likeliest token, and the gradients of `Head`."""
+    """Losses `[N]` (nats), whether the target is the likeliest token, gradients of the `Head`."""
 
-    losses_N: Tensor
-    correct_N: Tensor
+    losses: Tensor
+    correct: Tensor
     gradients: tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -66,7 +66,7 @@ def weighted_cross_entropy(
     if torch.is_grad_enabled():
         return _WeightedSum.apply(*head, targets_N, weights_N, chunk)
     swept = _sweep(head, targets_N, chunk)
-    return (weights_N * swept.losses_N).sum(), swept.losses_N, swept.correct_N
+    return (weights_N * swept.losses).sum(), swept.losses, swept.correct
 
 
 class _Losses(Function):
@@ -81,7 +81,7 @@ class _Losses(Function):
     ) -> Tensor:
         ctx.save_for_backward(states_ND, weight_VD, bias_V, targets_N)
         ctx.chunk = chunk
-        return _sweep(Head(states_ND, weight_VD, bias_V), targets_N, chunk).losses_N
+        return _sweep(Head(states_ND, weight_VD, bias_V), targets_N, chunk).losses
 
     @staticmethod
     def backward(ctx: Any, slopes_N: Tensor) -> tuple[Tensor | None, ...]:
@@ -105,8 +105,8 @@ class _WeightedSum(Function):
         head = Head(states_ND, weight_VD, bias_V)
         swept = _sweep(head, targets_N, chunk, weights_N, ctx.needs_input_grad[:3])
         ctx.save_for_backward(*swept.gradients)
-        ctx.mark_non_differentiable(swept.losses_N, swept.correct_N)
-        return (weights_N * swept.losses_N).sum(), swept.losses_N, swept.correct_N
+        ctx.mark_non_differentiable(swept.losses, swept.correct)
+        return (weights_N * swept.losses).sum(), swept.losses, swept.correct
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
