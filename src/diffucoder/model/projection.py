@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.model import chunked
+from diffucoder.model.kernels import Segments, forward_inputs
 from diffucoder.model.shift import aligned_hidden
 
 MIB = 2**20
@@ -62,26 +63,26 @@ def head_at(model: nn.Module, states_BLD: Tensor, where_BL: Tensor) -> chunked.H
 def aligned_states(
     model: nn.Module,
     input_ids_BL: Tensor,
-    attention_mask: Tensor | None = None,
+    attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
 ) -> Tensor:
     """Last hidden states, aligned so that index i predicts token i.
 
     Args:
-        model: a causal-LM module of transformers with a `base_model` and an output embedding.
+        model: a causal-LM module of transformers, with a body and an output embedding.
         input_ids_BL: tokens.
-        attention_mask: `[B, L]` (true on real tokens) or bool `[B, 1, L, L]` (true where row
-            may look at column); None looks at everything.
+        attention: `[B, L]` (true on real tokens), bool `[B, 1, L, L]` (true where row may look
+            at column), or what `kernels.documents_apart` gives; None looks at everything.
         position_ids_BL: positions for the rotary embedding; None counts from 0.
 
     Returns:
         `[B, L, D]`.
     """
-    output = model.base_model(
+    output = model.get_decoder()(
         input_ids=input_ids_BL,
-        attention_mask=attention_mask,
         position_ids=position_ids_BL,
         use_cache=False,
+        **forward_inputs(model, attention),
     )
     return aligned_hidden(output.last_hidden_state)
 
@@ -96,7 +97,7 @@ def token_log_probs(
     input_ids_BL: Tensor,
     targets_BL: Tensor,
     where_BL: Tensor,
-    attention_mask: Tensor | None = None,
+    attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
 ) -> Tensor:
     """log p(target_i | input) at chosen positions.
@@ -106,14 +107,14 @@ def token_log_probs(
         input_ids_BL: the (noised) input.
         targets_BL: the tokens whose probability is asked.
         where_BL: bool, the positions to score.
-        attention_mask: as in `aligned_states`.
+        attention: as in `aligned_states`.
         position_ids_BL: as in `aligned_states`.
 
     Returns:
         float32 `[B, L]`; 0 where `where_BL` is false. The log-softmax runs in float32 whatever
         the model's precision.
     """
-    states_BLD = aligned_states(model, input_ids_BL, attention_mask, position_ids_BL)
+    states_BLD = aligned_states(model, input_ids_BL, attention, position_ids_BL)
     targets_N = targets_BL[where_BL]
     chunk = chunk_for(model, len(targets_N))
     if chunk is None:

@@ -19,6 +19,7 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
+from diffucoder.model.compute import configure
 from diffucoder.model.positions import follows, packed_position_ids
 from diffucoder.model.projection import aligned_states
 from diffucoder.model.special_tokens import grow, new_token_ids
@@ -40,6 +41,9 @@ def work(job: Job, context: Context) -> None:
 def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     model = create(params.architecture, tokenizer, context.generator())
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     engine = deepspeed.initialize(model, params.training)
     rows = packed_rows(ShardReader(job.inputs["token_shards"]), job.seed)
     fit(context, engine, rows, prepare, next_token_loss)
