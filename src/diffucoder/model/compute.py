@@ -81,7 +81,11 @@ def choose(wanted: Attention, here: Machine) -> tuple[str, str]:
     obstacles = {name: _obstacle(name, here) for name in ("flash", "varlen", "sdpa")}
     if wanted == "auto":
         kernel = next(name for name, obstacle in obstacles.items() if obstacle is None)
-        passed_over = [f"not {name}: {why}" for name, why in obstacles.items() if why is not None]
+        reasons = {why for why in obstacles.values() if why is not None}
+        passed_over = [
+            f"not {' or '.join(name for name in obstacles if obstacles[name] == why)}: {why}"
+            for why in sorted(reasons)
+        ]
         return kernel, "; ".join(["the fastest that runs here", *passed_over])
     if (obstacle := obstacles[wanted]) is not None:
         raise BadParameters(
