@@ -129,18 +129,11 @@ def become_foreign(folder: Path) -> None:
 
 
 def gain_a_tokenizer_of_another_model(folder: Path) -> None:
-    rewrite(
-        folder / "tokenizer.json",
-        lambda t: (
-            t
-            | {
-                "added_tokens": [
-                    *t["added_tokens"],
-                    t["added_tokens"][0] | {"id": 261, "content": "?!"},
-                ]
-            }
-        ),
-    )
+    def add_one(tokenizer: dict) -> dict:
+        known = tokenizer["added_tokens"]
+        return tokenizer | {"added_tokens": [*known, known[0] | {"id": 261, "content": "?!"}]}
+
+    rewrite(folder / "tokenizer.json", add_one)
 
 
 def drop_tokenizer(folder: Path) -> None:
