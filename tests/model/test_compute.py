@@ -7,29 +7,30 @@ from transformers import PreTrainedModel
 
 from diffucoder.config.training import EngineParams
 from diffucoder.errors import BadParameters
-from diffucoder.model.compute import Machine, choose, configure, machine
+from diffucoder.model.compute import Conditions, choose, conditions, configure
 from diffucoder.model.projection import MIB, chunk_for
 
-GPU = Machine(ampere=True, half=True, flash_attn=True, torch_varlen=True)
-LAPTOP = Machine(ampere=False, half=False, flash_attn=False, torch_varlen=True)
+GPU = Conditions(ampere=True, half=True, dropout=False, flash_attn=True, torch_varlen=True)
+LAPTOP = Conditions(ampere=False, half=False, dropout=False, flash_attn=False, torch_varlen=True)
 
 
-def without(**lacking: bool) -> Machine:
-    return Machine(**(vars(GPU) | lacking))
+def but(**other: bool) -> Conditions:
+    return Conditions(**(vars(GPU) | other))
 
 
 @pytest.mark.parametrize(
     ("here", "kernel", "reason"),
     [
         (GPU, "flash", "fastest"),
-        (without(flash_attn=False), "varlen", "not flash: flash-attn is not installed"),
-        (without(flash_attn=False, torch_varlen=False), "sdpa", "not varlen: torch .* lacks"),
-        (without(half=False), "sdpa", "not flash or varlen: it computes in half precision"),
+        (but(flash_attn=False), "varlen", "not flash: flash-attn cannot be imported"),
+        (but(flash_attn=False, torch_varlen=False), "sdpa", "not varlen: torch .* lacks"),
+        (but(half=False), "sdpa", "not flash or varlen: it computes in half precision"),
+        (but(dropout=True), "sdpa", "not flash or varlen: it drops no attention weights"),
         (LAPTOP, "sdpa", "not flash or varlen: there is no GPU"),
     ],
 )
 def test_auto_takes_the_fastest_that_runs_and_says_why(
-    here: Machine, kernel: str, reason: str
+    here: Conditions, kernel: str, reason: str
 ) -> None:
     chosen, why = choose("auto", here)
     assert chosen == kernel
@@ -42,7 +43,7 @@ def test_a_kernel_that_cannot_run_is_refused() -> None:
     with pytest.raises(BadParameters, match=r"attention is 'flash', but there is no GPU.*sdpa"):
         choose("flash", LAPTOP)
     with pytest.raises(BadParameters, match=r"pip install 'diffucoder\[flash\]'"):
-        choose("flash", without(flash_attn=False))
+        choose("flash", but(flash_attn=False))
 
 
 def test_a_model_is_configured_as_the_parameters_say(
@@ -71,9 +72,10 @@ def test_a_model_is_configured_as_the_parameters_say(
 
 
 @pytest.mark.gpu
-def test_this_gpu_runs_a_kernel_of_its_own() -> None:
+def test_this_gpu_runs_a_kernel_of_its_own(make_model: Callable[..., PreTrainedModel]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    if not (here := machine(torch.device("cuda"), half=True)).ampere:
+    here = conditions(make_model(13), True, torch.device("cuda"))
+    if not here.ampere:
         pytest.skip("the GPU's compute capability is below 8.0")
     assert choose("auto", here)[0] == ("flash" if here.flash_attn else "varlen")

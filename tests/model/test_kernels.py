@@ -13,7 +13,7 @@ from transformers.masking_utils import sdpa_mask
 from diffucoder.errors import BadParameters
 from diffucoder.model import kernels
 from diffucoder.model.attention import annealed_mask, document_mask
-from diffucoder.model.compute import choose, machine
+from diffucoder.model.compute import choose, conditions
 from diffucoder.model.kernels import documents_apart, segments
 from diffucoder.model.positions import packed_position_ids, position_ids
 from diffucoder.model.projection import aligned_states, token_log_probs
@@ -70,11 +70,11 @@ def model(
         model.set_attn_implementation(kernel)
         return model
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = make_model(VOCABULARY, dtype=torch.bfloat16).to(device)
     try:
-        choose(kernel, machine(device, half=True))
+        choose(kernel, conditions(model, True, device))
     except BadParameters as error:
         pytest.skip(str(error))
-    model = make_model(VOCABULARY, dtype=torch.bfloat16).to(device)
     model.set_attn_implementation(kernels.NAMES[kernel])
     return model
 

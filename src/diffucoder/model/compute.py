@@ -1,6 +1,6 @@
 """How a model computes on this machine: which attention kernel, how many logits at once."""
 
-import importlib.util
+import importlib
 import inspect
 from dataclasses import dataclass
 
@@ -14,18 +14,20 @@ from diffucoder.model.projection import limit_logits
 
 
 @dataclass(frozen=True)
-class Machine:
+class Conditions:
     """What attention kernels depend on.
 
     Attributes:
         ampere: whether there is a CUDA device of compute capability 8.0 or above.
         half: whether the model computes in half precision.
-        flash_attn: whether the package flash-attn is installed.
+        dropout: whether the model's config drops attention weights in training.
+        flash_attn: whether the package flash-attn can be imported.
         torch_varlen: whether torch has `torch.nn.attention.varlen` with a scale.
     """
 
     ampere: bool
     half: bool
+    dropout: bool
     flash_attn: bool
     torch_varlen: bool
 
@@ -45,32 +47,36 @@ def configure(model: PreTrainedModel, engine: EngineParams, device: torch.device
         BadParameters: if the kernel that `engine` names cannot run here.
     """
     limit_logits(model, engine.logits_mib)
-    kernel, reason = choose(engine.attention, machine(device, engine.precision == "bf16"))
+    kernel, reason = choose(engine.attention, conditions(model, engine.precision == "bf16", device))
     model.set_attn_implementation(kernels.NAMES.get(kernel, kernel))
     return f"attention: {kernel} ({reason})"
 
 
-def machine(device: torch.device, half: bool) -> Machine:
-    """Look at this machine.
+def conditions(model: PreTrainedModel, half: bool, device: torch.device) -> Conditions:
+    """Look at this machine and at the model.
 
     Args:
-        device: where the model will compute.
+        model: a causal-LM module of transformers.
         half: whether it computes in half precision.
+        device: where it will compute.
     """
-    return Machine(
-        ampere=device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0),
+    ampere = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return Conditions(
+        ampere=ampere,
         half=half,
-        flash_attn=importlib.util.find_spec("flash_attn") is not None,
-        torch_varlen=_torch_has_varlen(),
+        dropout=getattr(model.config, "attention_dropout", 0.0) > 0,
+        # An installed flash-attn may have been built for another torch, or want CUDA at once.
+        flash_attn=ampere and _takes("flash_attn", "flash_attn_varlen_func", "softmax_scale"),
+        torch_varlen=_takes("torch.nn.attention.varlen", "varlen_attn", "scale"),
     )
 
 
-def choose(wanted: Attention, here: Machine) -> tuple[str, str]:
+def choose(wanted: Attention, here: Conditions) -> tuple[str, str]:
     """The attention kernel for document-separated bidirectional rows.
 
     Args:
         wanted: a kernel, or `auto`: flash, else varlen, else sdpa with a mask.
-        here: the machine.
+        here: what the kernels depend on.
 
     Returns:
         `sdpa`, `varlen` or `flash`, and the reason.
@@ -94,23 +100,25 @@ def choose(wanted: Attention, here: Machine) -> tuple[str, str]:
     return wanted, "as engine.attention says"
 
 
-def _obstacle(kernel: str, here: Machine) -> str | None:
+def _obstacle(kernel: str, here: Conditions) -> str | None:
     if kernel == "sdpa":
         return None
     if not here.ampere:
         return "there is no GPU of compute capability 8.0 or above"
     if not here.half:
         return "it computes in half precision, and engine.precision is fp32"
+    if here.dropout:
+        return "it drops no attention weights, and the model's attention_dropout is above 0"
     if kernel == "flash" and not here.flash_attn:
-        return "flash-attn is not installed (pip install 'diffucoder[flash]')"
+        return "flash-attn cannot be imported (pip install 'diffucoder[flash]')"
     if kernel == "varlen" and not here.torch_varlen:
         return f"torch {torch.__version__} lacks torch.nn.attention.varlen (2.11 brings it)"
     return None
 
 
-def _torch_has_varlen() -> bool:
+def _takes(module: str, function: str, parameter: str) -> bool:
     try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError):
         return False
-    return "scale" in inspect.signature(varlen_attn).parameters
+    return parameter in inspect.signature(found).parameters
