@@ -28,7 +28,7 @@ def main() -> None:
     """Print the table; the exit code says whether the goals are met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, nargs="+", default=[1.0, 0.5])
-    parser.add_argument("--logits-mib", type=float, default=256.0)
+    parser.add_argument("--logits-mib", type=float, default=128.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="timed steps of a process")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -16,7 +16,7 @@ from diffucoder.model.shift import aligned_hidden
 
 MIB = 2**20
 # Of a model for which `limit_logits` was not called.
-LOGITS_MIB = 256.0
+LOGITS_MIB = 128.0
 # Bytes for each logit while a loss is taken at once: log-probabilities, their gradient and that
 # of the logits, in float32.
 PLAIN_BYTES = 12
