@@ -25,6 +25,8 @@ VALID: dict[str, Any] = {
         "micro_batch": 4,
         "save_every_s": 60,
         "keep_last": 1,
+        "attention": "auto",
+        "logits_mib": 256,
         "hostfile": None,
         "on_change": "refuse",
     },

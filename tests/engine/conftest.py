@@ -37,6 +37,8 @@ TRAINING: dict[str, Any] = {
         "precision": "fp32",
         "gradient_checkpointing": False,
         "micro_batch": 8,
+        "attention": "auto",
+        "logits_mib": 256,
         "save_every_s": 1e9,
         "keep_last": 2,
         "hostfile": None,

@@ -45,6 +45,9 @@ class ScheduleParams(Params):
     floor: float = Field(ge=0, le=1)
 
 
+Attention = Literal["auto", "sdpa", "varlen", "flash"]
+
+
 class EngineParams(Params):
     """How the work is spread over processes and memory; changes results by rounding at most.
 
@@ -56,6 +59,12 @@ class EngineParams(Params):
         precision: `fp32`, or `bf16` with float32 master weights.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         micro_batch: rows of one forward pass.
+        attention: kernel for packed rows under bidirectional attention: `flash` (flash-attn) and
+            `varlen` (torch's) are told where documents begin and need a GPU and bf16; `sdpa` takes
+            a mask; `auto` is the first of these three that runs. Other patterns, such as annealed
+            attention, always run on `sdpa`.
+        logits_mib: memory for logits and what a loss computes from them, in MiB; what does not
+            fit is done in chunks.
         save_every_s: seconds between saves to resume from.
         keep_last: saves kept.
         hostfile: DeepSpeed hostfile (`name slots=N` a line) of more machines; None: this one.
@@ -69,6 +78,8 @@ class EngineParams(Params):
     precision: Literal["fp32", "bf16"]
     gradient_checkpointing: bool
     micro_batch: int = Field(ge=1)
+    attention: Attention
+    logits_mib: float = Field(gt=0)
     save_every_s: float = Field(gt=0)
     keep_last: int = Field(ge=1)
     hostfile: str | None
@@ -77,8 +88,8 @@ class EngineParams(Params):
 
 # A save may be resumed with other values of these: they move or time the same computation.
 RESUMABLE_WITH_ANY = frozenset(
-    {"threads", "gradient_checkpointing", "micro_batch", "save_every_s", "keep_last", "on_change"}
-    | {"hostfile"}
+    {"threads", "gradient_checkpointing", "micro_batch", "attention", "logits_mib", "hostfile"}
+    | {"save_every_s", "keep_last", "on_change"}
 )
 
 

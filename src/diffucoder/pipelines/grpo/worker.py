@@ -21,6 +21,7 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
+from diffucoder.model.compute import configure
 from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks
 from diffucoder.pipelines.grpo.update import inner_updates
 from diffucoder.rewards.functions import resolve_all
@@ -41,6 +42,9 @@ def work(job: Job, context: Context) -> None:
     resolve_all(params.rewards)
     model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
     set_bidirectional(model)
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     positions = model.config.max_position_embeddings
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
     reference = reference_of(model, params, context.device)
