@@ -102,7 +102,6 @@ def _code(row: Any, problem: Problem, extraction: Extraction) -> str | None:
         row.style,
         extraction,
         problem["entry_point"] or None,
-        problem.get("suffix") or "",
     )
 
 

@@ -111,10 +111,10 @@ SAMPLED: dict[str, tuple[int, int, set[str]]] = {
         378, 90, {f"Mbpp/{n}" for n in (2, 82, 124, 252, 404, 558, 581, 722, 787, 793)},
     ),
     "mbpp_sanitized": (257, 50, set()),
-    "infilling_single_line": (1033, 200, set()),
-    "infilling_multi_line": (5815, 1000, set()),
-    "infilling_random_span": (1640, 300, set()),
-    "infilling_random_span_light": (164, 40, set()),
+    "humaneval_single_line": (1033, 200, set()),
+    "humaneval_multi_line": (5815, 1000, set()),
+    "humaneval_random_span": (1640, 300, set()),
+    "humaneval_random_span_light": (164, 40, set()),
 }  # fmt: skip
 
 

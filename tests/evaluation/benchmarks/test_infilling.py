@@ -17,20 +17,16 @@ ROW: dict[str, Any] = {
 }
 
 
-def test_prompt_and_suffix_stand_apart() -> None:
+def test_the_prompt_has_a_hole() -> None:
     record = infilling_record(ROW)
-    assert (record["prompt"], record["suffix"]) == (ROW["prompt"], ROW["suffix"])
-    assert record["source"] == "SingleLineInfilling"
+    assert record["prompt"] == f"{ROW['prompt']}<|mask|>{ROW['suffix']}"
     assert record["reference"] == ROW["prompt"] + ROW["canonical_solution"] + ROW["suffix"]
 
 
 def test_the_middle_is_judged_between_its_neighbours() -> None:
     record = infilling_record(ROW)
     middles = ["    x = double(x)\n", "    x += x\n", "    pass\n", "    x = (\n"]
-    codes = [
-        benchmarks.assemble(record["prompt"], middle, "infilling", suffix=record["suffix"])
-        for middle in middles
-    ]
+    codes = [benchmarks.assemble(record["prompt"], middle, "infilling") for middle in middles]
     with Sandbox(workers=1) as sandbox:
         verdicts = sandbox.run(program(code or "", record) for code in codes)
     assert [verdict.status for verdict in verdicts] == ["passed", "passed", "failed", "syntax"]
@@ -39,7 +35,7 @@ def test_the_middle_is_judged_between_its_neighbours() -> None:
 def test_a_helper_after_the_hole_is_the_judges_own() -> None:
     record = infilling_record(ROW)
     forged = "    return 0\ndef double(x):\n    return 0\n"
-    code = f"{record['prompt']}{forged}"
+    code = f"{ROW['prompt']}{forged}"
     with Sandbox(workers=1) as sandbox:
         (verdict,) = sandbox.run([program(code, record)])
     assert verdict.status == "failed"

@@ -7,14 +7,14 @@
 | `mbpp` | mbpp.jsonl (google-research), its test split, task ids 11 to 510 | 500 |
 | `mbpp_sanitized` | sanitized-mbpp.json (google-research), the same ids | 257 |
 | `mbpp_plus` | MbppPlus.jsonl.gz (evalplus/mbppplus_release) | 378 |
-| `infilling_single_line` | HumanEval-SingleLineInfilling.jsonl.gz | 1,033 |
-| `infilling_multi_line` | HumanEval-MultiLineInfilling.jsonl.gz | 5,815 |
-| `infilling_random_span` | HumanEval-RandomSpanInfilling.jsonl.gz | 1,640 |
-| `infilling_random_span_light` | HumanEval-RandomSpanInfillingLight.jsonl.gz | 164 |
+| `humaneval_single_line` | HumanEval-SingleLineInfilling.jsonl.gz | 1,033 |
+| `humaneval_multi_line` | HumanEval-MultiLineInfilling.jsonl.gz | 5,815 |
+| `humaneval_random_span` | HumanEval-RandomSpanInfilling.jsonl.gz | 1,640 |
+| `humaneval_random_span_light` | HumanEval-RandomSpanInfillingLight.jsonl.gz | 164 |
 | `bigcodebench_hard` | BigCodeBench_Hard.jsonl (bigcode-project) | 148 |
 
 The infilling files are those of openai/human-eval-infilling. Records have the columns of the
-problem table and `setup`, `suffix` and `harness`, with split `eval` and the suite as source.
+problem table and `setup` and `harness`, with split `eval` and the suite as source.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffucoder.config.evaluation import Extraction
+from diffucoder.data.tokenizer import MASK
 from diffucoder.errors import BadData
 from diffucoder.evaluation.benchmarks.bigcodebench import bigcodebench_record
 from diffucoder.evaluation.benchmarks.humaneval import humaneval_record, infilling_record
@@ -77,7 +78,8 @@ def load(name: str, folder: Path, style: Style = "instruct") -> list[Record]:
         name: a key of `SUITES`.
         folder: where the suite's file lies, unchanged from its source.
         style: `instruct` for prompts that ask for a program, `completion` for the bare beginning
-            of one, to be continued by a base model; suites that infill have one kind alone.
+            of one, to be continued by a base model. Suites of holes have one style, `infilling`:
+            a program with `<|mask|>` where something is missing.
 
     Raises:
         FileNotFoundError: if the file is not in the folder; says which.
@@ -103,7 +105,6 @@ def assemble(
     style: Style = "instruct",
     extraction: Extraction = "fenced",
     entry_point: str | None = None,
-    suffix: str = "",
 ) -> str | None:
     """The program that a completion amounts to, or None when there is none.
 
@@ -111,14 +112,13 @@ def assemble(
         prompt: the prompt of the problem.
         text: the model's completion.
         style: `instruct` takes a program out of the answer; `completion` continues the prompt
-            up to the first of `STOPS`; `infilling` stands between the prompt and the suffix.
+            up to the first of `STOPS`; `infilling` puts the text into the prompt's hole.
         extraction: `fenced` takes the code block of an answer, and a continued prompt as it is;
             `sanitised` takes from either what `diffucoder.rewards.sanitise` makes of it.
         entry_point: the function asked for, which sanitising keeps.
-        suffix: of the problem, for infilling.
     """
     if style == "infilling":
-        return prompt + text + suffix
+        return prompt.replace(MASK, text)
     if style == "completion":
         ends = [at for stop in STOPS if (at := text.find(stop)) >= 0]
         text = prompt + text[: min(ends, default=len(text))]
@@ -143,7 +143,7 @@ SUITES: dict[str, Suite] = {
     "mbpp_sanitized": Suite("sanitized-mbpp.json", mbpp_record, chosen=_is_test),
     "mbpp_plus": Suite("MbppPlus.jsonl.gz", plus_record),
     **{
-        f"infilling_{kind}": Suite(f"HumanEval-{file}.jsonl.gz", infilling_record)
+        f"humaneval_{kind}": Suite(f"HumanEval-{file}.jsonl.gz", infilling_record)
         for kind, file in {
             "single_line": "SingleLineInfilling",
             "multi_line": "MultiLineInfilling",

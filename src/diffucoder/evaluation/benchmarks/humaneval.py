@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffucoder.data.tokenizer import MASK
 from diffucoder.evaluation.benchmarks.records import Record, Style, ask, fenced, helpers, make
 
 
@@ -26,21 +27,17 @@ def humaneval_record(row: Mapping[str, Any], style: Style = "instruct") -> Recor
 
 
 def infilling_record(row: Mapping[str, Any], style: Style = "infilling") -> Record:
-    """A row of an infilling set as a problem: `prompt`, the missing middle, `suffix`.
-
-    Every style asks it alike: the middle is all that is wanted.
-    """
-    prompt, suffix = row["prompt"], row["suffix"]
-    whole = prompt + row["canonical_solution"] + suffix
+    """A HumanEval solution with a hole as a problem; every style asks it alike."""
+    before, after = row["prompt"], row["suffix"]
+    whole = before + row["canonical_solution"] + after
     return make(
         row["task_id"],
-        row["task_id"].partition("/")[0],
-        prompt,
+        "humaneval_infilling",
+        before + MASK + after,
         row["entry_point"],
         whole,
-        # The helpers may lie after the middle as well as before it.
+        # The helpers may lie after the hole as well as before it.
         check=_check(row, whole),
-        suffix=suffix,
     )
 
 

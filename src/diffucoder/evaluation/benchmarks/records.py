@@ -42,10 +42,9 @@ def make(
     tests: Iterable[str] = (),
     check: str = "",
     setup: str = "",
-    suffix: str = "",
     harness: str = "",
 ) -> Record:
-    """A problem's record: the columns of the problem table and three more.
+    """A problem's record: the columns of the problem table and two more.
 
     Args:
         problem_id: unique within the suite.
@@ -56,7 +55,6 @@ def make(
         tests: assert statements, or
         check: source that defines `check(candidate)`.
         setup: trusted source that runs before each test.
-        suffix: what follows the part that is asked for, where the problem is to fill it in.
         harness: source that goes into the candidate's own process after its program, for
             suites whose tests cannot run elsewhere.
     """
@@ -72,7 +70,6 @@ def make(
         "check": check,
         "pass_rates": [],
         "setup": setup,
-        "suffix": suffix,
         "harness": harness,
     }
 
