@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from diffucoder.rewards.sandbox import Sandbox
+
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ("adapted", "instruct", "grpo")
 TRAINED = ("backbone", *CHECKPOINTS)
@@ -129,6 +131,11 @@ def test_mlflow_holds_a_run_with_a_child_for_each_stage(project: Project) -> Non
     losses = client.get_metric_history(by_stage["instruction"].info.run_id, "loss")
     assert len(losses) > 10
     assert by_stage["grpo"].data.params["beta"] == "0.01"
+    ran_programs = (parent, *(by_stage[name] for name in ("grpo", "evaluation", "analysis")))
+    assert {run.data.tags["sandbox_tier"] for run in ran_programs} == {Sandbox(workers=1).tier}
+    contained = client.get_metric_history(by_stage["grpo"].info.run_id, "sandbox/mechanisms")
+    assert [metric.step for metric in contained] == [1, 2]
+    assert min(metric.value for metric in contained) >= 2
 
 
 def test_finished_stages_are_skipped_until_a_parameter_changes(project: Project) -> None:
