@@ -15,6 +15,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from diffucoder.rewards.sandbox import Sandbox
+
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ("adapted", "instruct", "grpo")
 TRAINED = ("backbone", *CHECKPOINTS)
@@ -138,6 +140,11 @@ def test_mlflow_holds_a_run_with_a_child_for_each_stage(project: Project) -> Non
     assert "report.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
     samples = client.list_artifacts(parent.info.run_id, "samples")
     assert "samples/rollouts.json" in {file.path for file in samples}
+    ran_programs = (parent, *(by_stage[name] for name in ("grpo", "evaluation", "analysis")))
+    assert {run.data.tags["sandbox_tier"] for run in ran_programs} == {Sandbox(workers=1).tier}
+    contained = client.get_metric_history(by_stage["grpo"].info.run_id, "sandbox/mechanisms")
+    assert [metric.step for metric in contained] == [1, 2]
+    assert min(metric.value for metric in contained) >= 2
 
 
 def test_reinforcement_learning_moves_the_weights(project: Project) -> None:

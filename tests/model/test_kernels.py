@@ -12,7 +12,7 @@ from transformers.masking_utils import sdpa_mask
 
 from diffucoder.errors import BadParameters
 from diffucoder.model import kernels
-from diffucoder.model.attention import annealed_mask, document_mask
+from diffucoder.model.attention import document_mask, opened_mask, reveal_draw
 from diffucoder.model.compute import choose, conditions
 from diffucoder.model.kernels import documents_apart, segments
 from diffucoder.model.positions import packed_position_ids, position_ids
@@ -189,7 +189,8 @@ def test_annealed_masks_run_on_sdpa_and_that_is_said_once(
     model: PreTrainedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = model.config._attn_implementation
-    mask = annealed_mask(DOCUMENTS_BL, 0.5, torch.Generator().manual_seed(0)).to(model.device)
+    half_LL = reveal_draw(12, 0.5, torch.Generator().manual_seed(0))
+    mask = opened_mask(DOCUMENTS_BL, half_LL).to(model.device)
     tokens_BL = TOKENS_BL.to(model.device)
     kernels._say_what_masks_cost.cache_clear()
     with torch.no_grad(), caplog.at_level(logging.WARNING):

@@ -14,6 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -24,9 +25,9 @@ from diffucoder.rewards.sandbox.inside.wire import Closed, Malformed, receive
 
 PLAIN = (
     type(None), bool, int, float, str, bytes, bytearray, complex, tuple, list, dict, set,
-    frozenset, deque, range, Decimal, Fraction, type(...), type,
+    frozenset, deque, range, Decimal, Fraction, type(...), type, numpy.ndarray,
 )  # fmt: skip
-TAGS = [*"itzbcRDFeTdsBqrhHoxfl", ""]
+TAGS = [*"itzbcRDFeTdsBqrhHoxflaEN", ""]
 
 
 class Handle:
@@ -34,7 +35,7 @@ class Handle:
 
 
 def _resolve(tag: str, number: int) -> object:
-    assert tag in ("h", "H", "o")
+    assert tag in Decoder.HANDLES
     assert type(number) is int
     assert number >= 0
     return Handle()

@@ -36,6 +36,11 @@ class Reporter:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)
 
+    def tag(self, name: str, value: str) -> None:
+        """Say something of the stage as a whole."""
+        if self._run is not None:
+            self._run.set_tag(name, value)
+
     def rewind(self, step: int) -> None:
         """Forget what was recorded after `step`: those steps are about to be done again."""
         if self._file is None:

@@ -51,6 +51,7 @@ def evaluate(
         child_run("evaluation", evaluation.model_dump(mode="json")) as environment,
         RunLogger(environment) as logger,
     ):
+        logger.set_tag("sandbox_tier", sandbox.tier)
         suites, unjudged = _judgeable(suites, evaluation, sandbox)
         completions, excluded = decode(
             _requests(suites, evaluation),
@@ -67,7 +68,7 @@ def evaluate(
         extractions = {name: suite.extraction for name, suite in evaluation.benchmarks.items()}
         completions = score(completions, records, sandbox, extractions)
         pass_at_k = estimates(completions, KEYS, evaluation.ks, evaluation.bootstrap, seed)
-        logger.log_metrics(0, _metrics(pass_at_k))
+        logger.log_metrics(0, _metrics(pass_at_k) | {"sandbox/mechanisms": sandbox.mechanisms})
         notes = {"sandbox_tier": sandbox.tier, "skipped": skipped, "excluded": unjudged + excluded}
     return completions, pass_at_k, notes
 

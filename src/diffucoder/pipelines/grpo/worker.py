@@ -63,6 +63,7 @@ def work(job: Job, context: Context) -> None:
         return {"reference": reference.state_dict(), "best": best}
 
     with Sandbox(**params.sandbox.options()) as sandbox:
+        context.reporter.tag("sandbox_tier", sandbox.tier)
         sampler = Sampler(context, params, tokenizer, special, sandbox)
         if start == 0:
             if context.rank == 0:
@@ -167,13 +168,14 @@ def one_step(
     )
     updated = time.monotonic()
     rollout.write(context.job.work / ROLLOUTS, step + 1, context.rank)
+    contained = {"sandbox/mechanisms": float(sampler.sandbox.mechanisms)}
     times = {
         "seconds/rollout": sampled - began - rollout.reward_seconds,
         "seconds/reward": rollout.reward_seconds,
         "seconds/update": updated - sampled,
     }
     last = iterations[-1] if iterations else {}
-    return rollout.metrics(context) | last | times
+    return rollout.metrics(context) | last | times | contained
 
 
 def keep_best(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.problems import ProblemsParams
+from diffucoder.config.rewards import SandboxParams
 from diffucoder.data import curation, report, screening, sources, tables
 from diffucoder.data.decontamination import Quotations, benchmark_texts
 from diffucoder.data.families import Problem, generate, instruction_pairs
@@ -53,7 +54,8 @@ def make_problems(
     quotations = _quotations([problem.record() for problem in candidates], ingestion)
     quoting = {problem.problem_id: _quoted(problem, quotations) for problem in read}
     reasons = quoting | _wrong_references(
-        [problem for problem in candidates if not quoting.get(problem.problem_id)]
+        [problem for problem in candidates if not quoting.get(problem.problem_id)],
+        ingestion.sandbox,
     )
     kept = [problem.record() for problem in candidates if not reasons.get(problem.problem_id)]
     rejected = [
@@ -76,12 +78,13 @@ def _quoted(problem: Problem, quotations: Quotations) -> tuple[str, str] | None:
     return quotations.reason_to_reject(word_hashes(f"{problem.prompt}\n{problem.reference}"))
 
 
-def _wrong_references(problems: list[Problem]) -> dict[str, tuple[str, str]]:
+def _wrong_references(problems: list[Problem], limits: SandboxParams) -> dict[str, tuple[str, str]]:
     """Run references against their tests; return (reason, detail) of the problems that fail.
 
     A problem without a reference is taken if a reference model passed some of its tests.
     """
     from diffucoder.rewards.sandbox import Program, Sandbox
+    from diffucoder.tracking import tag_active_run
 
     reasons = {
         problem.problem_id: ("no_reference", "neither a reference nor a positive pass rate")
@@ -93,7 +96,8 @@ def _wrong_references(problems: list[Problem]) -> dict[str, tuple[str, str]]:
         Program(problem.reference, problem.tests or problem.check, problem.entry_point)
         for problem in checkable
     ]
-    with Sandbox() as sandbox:
+    with Sandbox(**limits.options()) as sandbox:
+        tag_active_run("sandbox_tier", sandbox.tier)
         batches = range(0, len(programs), PROGRAMS_AT_A_TIME)
         verdicts = [
             verdict

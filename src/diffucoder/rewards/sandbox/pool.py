@@ -77,6 +77,11 @@ class Sandbox:
         self._lock = threading.Lock()
         self._closed = False
 
+    @property
+    def mechanisms(self) -> int:
+        """How many mechanisms contain a candidate; 0 in the tier `unsafe`."""
+        return 0 if self.tier == tiers.UNSAFE else len(self.tier.split("+"))
+
     def __enter__(self) -> Self:
         started: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads = [

@@ -180,7 +180,7 @@ def _tag(value: object) -> str:
     if type(value) is CoroutineType:
         return "a"
     own = isinstance(value, type) and issubclass(value, BaseException)
-    return "x" if own and value.__module__ == MODULE else "h"
+    return "E" if own and value.__module__ == MODULE else "h"
 
 
 def report_lines(report: Callable[[int], None]) -> None:

@@ -135,14 +135,14 @@ class Session:
 
     def resolve(self, tag: str, number: int) -> object:
         """The object of a handle: `o` is one of ours, the others are the guest's: `H` a match,
-        `a` a coroutine, `x` a class of exceptions, `h` anything else.
+        `a` a coroutine, `E` a class of exceptions, `h` anything else.
         """
         if tag == "o":
             return self.lent[number]
         if tag == "a":
             return _awaited(self, number)
         if number not in self.stand_ins:
-            make = {"H": RemoteMatch, "x": _exceptions}.get(tag, Remote)
+            make = {"H": RemoteMatch, "E": _exceptions}.get(tag, Remote)
             self.stand_ins[number] = make(self, number)
         return self.stand_ins[number]
 

@@ -141,7 +141,7 @@ class Decoder:
     that the message may refer to, by number.
     """
 
-    HANDLES = ("h", "H", "a", "x", "o")
+    HANDLES = ("h", "H", "a", "E", "o")
 
     def __init__(self, resolve: Callable[[str, int], object], known: Iterable[object] = ()) -> None:
         self.resolve = resolve
