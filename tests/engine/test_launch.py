@@ -60,7 +60,7 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(
     run_job(stopped)
     assert "tiny: goes on from step 3" in caplog.text
     assert (stopped.output / "COMPLETE").is_file()
-    assert saves.latest(stopped.work) is None
+    assert saves.latest(stopped.work).step == 3
     steps = [record["step"] for record in read_metrics(stopped.work / "metrics.jsonl")]
     assert steps == [1, 2, 3, 4, 5, 6]
 
@@ -158,7 +158,8 @@ def test_ranks_from_a_hostfile_work_together(
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=2\n")
-    adding = job(training(engine={"ranks": 2, "hostfile": str(hosts)}))
+    launcher = {"launcher": "hostfile", "hostfile": str(hosts)}
+    adding = job(training(engine={"ranks": 2, **launcher}))
     run_job(adding, "adds")
 
     results = [json.loads((adding.work / f"result-{r}.json").read_text()) for r in (0, 1)]
@@ -173,8 +174,9 @@ def test_ranks_from_a_hostfile_work_together(
 
 
 def test_a_missing_hostfile_is_named(training: Callable[..., TrainingParams]) -> None:
+    engine = training(engine={"launcher": "hostfile", "hostfile": "/nowhere"}).engine
     with pytest.raises(MissingInput, match=r"engine.hostfile: /nowhere does not exist"):
-        command(training(engine={"hostfile": "/nowhere"}).engine, [])
+        command(engine, [])
 
 
 def test_one_rank_needs_no_launcher(training: Callable[..., TrainingParams]) -> None:
