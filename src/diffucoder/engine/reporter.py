@@ -37,11 +37,13 @@ class Reporter:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)
 
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after `step`: those steps are about to be done again."""
+    def rewind(self, step: int | None) -> None:
+        """Forget what was recorded after `step`, or all: it is about to be done again."""
         if self._file is None:
             return
-        kept = [record for record in read_metrics(self.path) if record["step"] <= step]
+        # A stage may record what it begins with as step 0, so None is less than that.
+        last = -1 if step is None else step
+        kept = [record for record in read_metrics(self.path) if record["step"] <= last]
         self._file.close()
         # A kill in the middle must not cost the records of the steps before.
         with atomic_file(self.path) as partial:

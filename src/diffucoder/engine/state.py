@@ -78,7 +78,7 @@ def resume(context: Context, engine: Engine) -> tuple[int, dict[str, Any]]:
     context.barrier()
     newest = saves.latest(context.job.work)
     if newest is None:
-        context.reporter.rewind(0)
+        context.reporter.rewind(None)
         return 0, {}
     with _readable(context, engine, newest) as folder:
         deepspeed.load(engine, folder, relaid=folder != newest.path)
