@@ -12,7 +12,6 @@ import diffucoder.pipelines.adaptation.worker
 import diffucoder.pipelines.backbone.worker
 import diffucoder.pipelines.grpo.worker
 import diffucoder.pipelines.instruction.worker  # noqa: F401
-import transformers.models.qwen2.modeling_qwen2
 from diffucoder.engine.worker import main
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_stage import loss, prepare, rows_between, tiny_model
 
 from diffucoder.config.training import TrainingParams
@@ -14,6 +16,7 @@ from diffucoder.engine import saves, state
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.deepspeed import Engine, export, gathered, initialize
 from diffucoder.engine.job import Job
+from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import fit
 from diffucoder.engine.reporter import read_metrics
 from diffucoder.errors import BadCheckpoint, TrainingFailed
@@ -167,3 +170,37 @@ def test_a_full_disk_at_export_spares_the_earlier_checkpoint(
         export(engine, tokenizer, path)
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("zero_stage", "before", "after"), [(0, 2, 1), (1, 1, 2), (1, 2, 1), (2, 1, 2), (3, 2, 1)]
+)
+def test_another_number_of_ranks_goes_on(
+    zero_stage: int,
+    before: int,
+    after: int,
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+    ranks: Any,
+) -> None:
+    params = training(engine={"ranks": 2, "zero_stage": zero_stage, "micro_batch": 2})
+    cut = job(params, fault={"kind": "stop", "step": 2})
+    assert ranks.wait(*ranks.start(cut, "tiny_stage", before)) == [0 if before > 1 else 75] * before
+    assert saves.latest(cut.work).step == 3
+    (cut.work / STOP_FILE).unlink()
+    assert ranks.wait(*ranks.start(cut, "tiny_stage", after)) == [0] * after
+    said = (cut.work / "rank-0.log").read_text()
+    assert (f"written by {before} ranks; laying it out for {after}" in said) == (zero_stage > 0)
+    assert not (cut.work / state.RELAID).exists()
+    records = read_metrics(cut.work / "metrics.jsonl")
+    assert [record["step"] for record in records] == [*range(1, 7)]
+
+    whole = train(context_of(job(training(), "whole")), training())
+    found = load_file(cut.output / "model.safetensors")
+    for name, weight in whole.model.state_dict().items():
+        if name in found:
+            # AdamW makes whole steps of the rounding in a gradient of 0, as keys' biases have.
+            torch.testing.assert_close(found[name], weight, rtol=1e-5, atol=1e-5)
+    assert len(found) >= len(list(whole.model.parameters()))

@@ -16,7 +16,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from diffucoder.config.adaptation import AdaptationParams
-from diffucoder.config.backbone import ArchitectureParams, BackboneParams
+from diffucoder.config.backbone import BackboneParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.config.problems import ProblemsParams

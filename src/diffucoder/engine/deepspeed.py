@@ -263,12 +263,17 @@ def load(engine: Engine, folder: Path, relaid: bool) -> None:
         raise BadCheckpoint(f"{folder}: holds no {TAG!r} folder with DeepSpeed's state; {REMEDY}")
     # DeepSpeed reads this when it loads, but takes it with the settings it starts with.
     engine.runtime._config.load_universal_checkpoint = relaid
+    groups = engine.runtime.optimizer.param_groups
+    own = [{key: group[key] for key in group if key != "params"} for group in groups]
     try:
         engine.runtime.load_checkpoint(str(folder), tag=TAG)
     except Exception as error:
         raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {REMEDY}") from error
     finally:
         engine.runtime._config.load_universal_checkpoint = False
+    # From a universal checkpoint ZeRO-3 gives every group the weight decay of the first.
+    for group, values in zip(engine.runtime.optimizer.param_groups, own, strict=True):
+        group.update(values)
 
 
 def relay(folder: Path, target: Path) -> None:
