@@ -271,9 +271,13 @@ def load(engine: Engine, folder: Path, relaid: bool) -> None:
         raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {REMEDY}") from error
     finally:
         engine.runtime._config.load_universal_checkpoint = False
-    # From a universal checkpoint ZeRO-3 gives every group the weight decay of the first.
-    for group, values in zip(engine.runtime.optimizer.param_groups, own, strict=True):
-        group.update(values)
+    if relaid:
+        # ZeRO-3 gives every group the weight decay of the first, and all of them one count of
+        # steps, which each would then advance.
+        for group, values in zip(engine.runtime.optimizer.param_groups, own, strict=True):
+            group.update(values)
+        for values in engine.runtime.optimizer.optimizer.state.values():
+            values["step"] = values["step"].clone()
 
 
 def relay(folder: Path, target: Path) -> None:
