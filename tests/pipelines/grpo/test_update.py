@@ -200,16 +200,6 @@ def test_completions_without_advantage_move_nothing(
     assert all(torch.equal(before[name], w) for name, w in step.after.state_dict().items())
 
 
-@dataclass
-class Validation:
-    """Validation scores in the order in which they come."""
-
-    scores: list[float]
-
-    def validate(self, model: nn.Module, tasks: list[Any]) -> float:
-        return self.scores.pop(0)
-
-
 def test_best_checkpoint_is_the_latest_of_the_highest_scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -217,15 +207,14 @@ def test_best_checkpoint_is_the_latest_of_the_highest_scores(
     tmp_path: Path,
     process_group: None,
 ) -> None:
-    here = context(tmp_path)
     params = GrpoParams(**parameters("test", "grpo", work="unused"))
     engine = deepspeed.initialize(model, params.training)
-    validation: Any = Validation([0.5, 0.2, 0.5, 0.4])
+    output = tmp_path / "model"
     best, exported = -1.0, []
-    for step in range(4):
+    for step, score in enumerate([0.5, 0.2, 0.5, 0.4]):
         with torch.no_grad():
             model.model.norm.weight.fill_(float(step))
-        best = keep_best(here, engine, tokenizer, validation, [], step, best)
-        exported.append(load(here.job.output)[0].model.norm.weight[0].item())
+        best = keep_best(engine, tokenizer, output, score, best)
+        exported.append(load(output)[0].model.norm.weight[0].item())
     assert exported == [0.0, 0.0, 2.0, 2.0]
     assert best == 0.5

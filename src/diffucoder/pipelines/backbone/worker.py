@@ -53,7 +53,7 @@ def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
 def _take_over(job: Job, context: Context, source: str) -> None:
     """Save a checkpoint under the pipeline's tokenizer, with room for the tokens it lacks."""
     # Nothing is trained, so nothing that an earlier run recorded here may stand.
-    context.reporter.rewind(0)
+    context.reporter.rewind(None)
     model, known = load(source)
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     grow(model, new_token_ids(known, tokenizer, source), context.generator())
