@@ -52,7 +52,7 @@ def test_each_method_is_one_test() -> None:
          "not installed: no_such_a, no_such_b"),
         ({"test": "from no_such_c import d\n" + ROW["test"]}, "not installed: no_such_c"),
         ({"canonical_solution": "    return open('/tmp/x', 'w')\n"},
-         "its reference does not pass in the sandbox: denied, PermissionError"),
+         "its reference does not pass in the sandbox: denied, "),
         ({"canonical_solution": "    return []\n"},
          "its reference does not pass in the sandbox: failed, AssertionError"),
     ],
@@ -60,7 +60,10 @@ def test_each_method_is_one_test() -> None:
 def test_problems_that_cannot_be_judged_are_named(change: dict[str, str], reason: str) -> None:
     records = [bigcodebench_record(ROW), bigcodebench_record(ROW | change | {"task_id": "other"})]
     with Sandbox(workers=1) as sandbox:
-        assert unjudgeable(records, sandbox) == {"other": reason}
+        found = unjudgeable(records, sandbox)
+    assert list(found) == ["other"]
+    # What a refused write raises depends on the tier.
+    assert found["other"].startswith(reason)
 
 
 def test_only_suites_of_this_kind_carry_the_label() -> None:
