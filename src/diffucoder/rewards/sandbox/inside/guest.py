@@ -10,7 +10,6 @@ import importlib
 import operator
 import os
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 from re import Match
@@ -196,7 +195,7 @@ def report_lines(report: Callable[[int], None]) -> None:
     def entered(frame: FrameType, event: str, argument: object) -> Any:
         return in_candidate if frame.f_code.co_filename == FILENAME else None
 
-    threading.settrace(entered)
+    importlib.import_module("threading").settrace(entered)
     sys.settrace(entered)
 
 

@@ -94,23 +94,24 @@ def library_files(others: Iterable[Path] = ()) -> list[Path]:
     return [path for path in (*parts, *shared, *linked, *rest) if path.exists()]
 
 
-def limit(memory_bytes: int, cpu_s: int, processes: int | None) -> None:
-    """Bound address space, processor time, files, core dumps and threads of this process.
+def limit_heirs(processes: int | None) -> None:
+    """Bound files, core dumps and threads of this process and of all it will start.
 
     processes: how many, threads counted, its user may have in its namespaces; None does not
         bound them, for where there are none the user's own count too.
     """
+    bounds = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0}
     if processes is not None:
-        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
-    for kind, soft, hard in (
-        (resource.RLIMIT_AS, memory_bytes, memory_bytes),
-        # The soft limit can be handled by the candidate, the hard one kills.
-        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
-        (resource.RLIMIT_FSIZE, 0, 0),
-        (resource.RLIMIT_NOFILE, 64, 64),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        resource.setrlimit(kind, (soft, hard))
+        bounds[resource.RLIMIT_NPROC] = processes
+    for kind, bound in bounds.items():
+        resource.setrlimit(kind, (bound, bound))
+
+
+def limit(memory_bytes: int, cpu_s: int) -> None:
+    """Bound address space and processor time of this process."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    # The soft limit can be handled by the candidate, the hard one kills.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
 
 
 def filter_calls(program: bytes) -> None:

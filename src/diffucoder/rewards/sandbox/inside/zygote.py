@@ -6,17 +6,16 @@ is its exit status and processor time. `WARM`, with their names in a frame, impo
 that no guest need do it.
 """
 
+import _thread
 import contextlib
 import gc
 import importlib
 import os
 import platform
-import random
 import resource
 import signal
 import socket
 import struct
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,23 +41,22 @@ _STACK_BYTES = 2**20
 class Terms:
     """What all guests of a zygote have in common.
 
-    null, statm: descriptors of /dev/null and of the zygote's own memory use.
+    statm: descriptor of the zygote's own memory use.
     architecture: that of the call filter, None for none.
     memory_mb: address space beyond that of the interpreter, MiB.
     alone: whether the zygote is process 1, so that it can signal nobody but its guests.
     """
 
-    null: int
     statm: int
     architecture: str | None
     memory_mb: int
     cpu_s: int
     alone: bool
 
-    def limits(self) -> tuple[int, int, int | None]:
+    def limits(self) -> tuple[int, int]:
         """Arguments of `lockdown.limit`."""
         own = int(os.pread(self.statm, 64, 0).split()[0]) * resource.getpagesize()
-        return own + self.memory_mb * 2**20, self.cpu_s, _PROCESSES if self.alone else None
+        return own + self.memory_mb * 2**20, self.cpu_s
 
 
 def main(control_fd: int, parent: int, options: dict[str, Any]) -> None:
@@ -68,21 +66,36 @@ def main(control_fd: int, parent: int, options: dict[str, Any]) -> None:
     alone = "namespaces" in mechanisms
     try:
         user = namespaces.enter(control_fd, parent) if alone else None
-        for name in _PRELOADED:
-            importlib.import_module(name)
+        preload()
         libraries.make_importable(options["libraries"])
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        null = os.open(os.devnull, os.O_RDWR)
         architecture = enclose(mechanisms, options["libraries"], user)
     except OSError as error:
         send(control_fd, {"error": str(error)})
         return
     send(control_fd, {"tier": options["tier"]})
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
     os.environ.clear()
     os.environ.update(libraries.ENVIRONMENT)
-    threading.stack_size(_STACK_BYTES)
-    terms = Terms(null, statm, architecture, options["memory_mb"], options["cpu_s"], alone)
+    _thread.stack_size(_STACK_BYTES)
+    lockdown.limit_heirs(_PROCESSES if alone else None)
+    terms = Terms(statm, architecture, options["memory_mb"], options["cpu_s"], alone)
     serve(control_fd, terms)
+
+
+def preload() -> None:
+    """Import what most programs need, once for all guests."""
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None  # type: ignore[assignment]
+    # What these modules would do in a fork is mend what threads left, and there are none; doing
+    # it in each guest takes as long as the fork.
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    os.register_at_fork = register
+    # The same candidate must get the same verdict in every run.
+    importlib.import_module("random").seed(0)
 
 
 def serve(control_fd: int, terms: Terms) -> None:
@@ -138,27 +151,24 @@ def enclose(mechanisms: frozenset[str], allowed: dict[str, str], user: int | Non
 def fork_guest(terms: Terms) -> tuple[int, socket.socket]:
     """Make a guest, which serves at once; returns its process id and the end of its channel."""
     judge_end, guest_end = socket.socketpair()
+    # Not in the guest: each page that it touches is copied.
+    limits = terms.limits()
     pid = os.fork()
     if pid == 0:
-        become_guest(guest_end.detach(), terms)
+        become_guest(guest_end.detach(), terms, limits)
     guest_end.close()
     return pid, judge_end
 
 
-def become_guest(channel: int, terms: Terms) -> None:
+def become_guest(channel: int, terms: Terms, limits: tuple[int, int]) -> None:
     """Finish the lockdown in the child and serve; never returns."""
     try:
         zygote = os.getppid()
         os.setsid()
         lockdown.die_with_parent(zygote)
-        limits = terms.limits()
-        for fd in (0, 1, 2):
-            os.dup2(terms.null, fd)
+        lockdown.limit(*limits)
         os.dup2(channel, 3)
         os.closerange(4, 1024)
-        lockdown.limit(*limits)
-        # A fork seeds it anew; the same candidate must get the same verdict in every run.
-        random.seed(0)
         if terms.architecture is not None:
             lockdown.filter_calls(seccomp.guest_filter(terms.architecture, os.getpid()))
         guest.main(3)
