@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from re import Match
 from types import CoroutineType, FrameType, ModuleType
 from typing import Any
 
@@ -174,8 +173,6 @@ class Server:
 
 
 def _tag(value: object) -> str:
-    if type(value) is Match:
-        return "H"
     if type(value) is CoroutineType:
         return "a"
     own = isinstance(value, type) and issubclass(value, BaseException)
@@ -213,6 +210,7 @@ def _lineage(kind: type[BaseException]) -> list[str]:
 # What is done with an object and, for some, with others of the candidate's.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "hash": hash,
+    "truth": bool,
     "iter": iter,
     "has_instance": lambda kind, value: isinstance(value, kind),
     "run": _run,

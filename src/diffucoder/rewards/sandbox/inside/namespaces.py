@@ -100,7 +100,8 @@ def replace_root(readable: Iterable[Path]) -> None:
         if path not in allowed and path.is_dir():
             _mount("tmpfs", _inside(path), "tmpfs", _NOSUID, f"mode={_PASSAGE:o},size=4m")
             passages.add(path)
-    for path in sorted(paths | allowed):
+    # A folder before what a link leads to inside of it, which would make it a mere passage.
+    for path in sorted(paths | allowed, key=lambda path: len(path.resolve().parts)):
         _mirror(path, passages)
     for passage in passages:
         _shade(passage)

@@ -36,10 +36,10 @@ class Requests(Protocol):
 class Remote:
     """An object of the candidate's that is not plain data.
 
-    It can be called, iterated, indexed and asked for attributes: the guest does it and plain
-    results come back. It cannot be used as a truth value, compared or combined with what is the
-    test's: the candidate would decide the test. With another object of the candidate's it can,
-    for then both sides are its answers anyway.
+    It can be called, iterated, indexed, asked for attributes and for its truth: the guest does it
+    and plain results come back. It cannot be compared or combined with what is the test's: the
+    candidate would decide the test. With another object of the candidate's it can, for then both
+    sides are its answers anyway; and a truth of its own says no more than returning True.
     """
 
     __slots__ = ("_handle", "_session")
@@ -94,6 +94,9 @@ class Remote:
         # Where a hash equals that of something else, the comparison follows and is refused.
         return self._apply("hash")
 
+    def __bool__(self) -> bool:
+        return self._apply("truth")
+
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, Remote) and self._apply("has_instance", instance)
 
@@ -106,7 +109,7 @@ class Remote:
     def _refuse(self, *_: Any) -> NoReturn:
         raise TypeError("an object of the candidate's cannot decide a test: compare plain data")
 
-    __bool__ = __contains__ = _refuse
+    __contains__ = _refuse
 
 
 def _operator(name: str) -> Callable[..., Any]:
@@ -120,15 +123,6 @@ def _operator(name: str) -> Callable[..., Any]:
 
 for _name in (*_COMPARISONS, *_BINARY, *_UNARY):
     setattr(Remote, f"__{_name}__", _operator(_name))
-
-
-class RemoteMatch(Remote):
-    """A regular expression's match: always true, which says no more than returning True."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        return True
 
 
 class CandidateError(Exception):

@@ -7,7 +7,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from . import arrays
-from .remote import CandidateError, Remote, RemoteMatch, error_class, identifier
+from .remote import CandidateError, Remote, error_class, identifier
 from .values import Decoder, Encoder
 from .wire import Closed, Malformed, receive, send
 
@@ -134,16 +134,15 @@ class Session:
         return {"h": len(self.lent) - 1}
 
     def resolve(self, tag: str, number: int) -> object:
-        """The object of a handle: `o` is one of ours, the others are the guest's: `H` a match,
-        `a` a coroutine, `E` a class of exceptions, `h` anything else.
+        """The object of a handle: `o` is one of ours, the others are the guest's: `a` a coroutine,
+        `E` a class of exceptions, `h` anything else.
         """
         if tag == "o":
             return self.lent[number]
         if tag == "a":
             return _awaited(self, number)
         if number not in self.stand_ins:
-            make = {"H": RemoteMatch, "E": _exceptions}.get(tag, Remote)
-            self.stand_ins[number] = make(self, number)
+            self.stand_ins[number] = (_exceptions if tag == "E" else Remote)(self, number)
         return self.stand_ins[number]
 
     def raise_error(self, reply: dict[str, Any], ends_iteration: bool = False) -> None:

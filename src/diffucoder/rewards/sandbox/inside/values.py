@@ -11,10 +11,12 @@ signal can interrupt it.
 """
 
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque, namedtuple
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from . import arrays
@@ -30,9 +32,20 @@ _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
 }
+# Their numbers, in the order in which they are made of them; a time with a zone is no plain data.
+_MOMENTS: dict[type, tuple[str, ...]] = {
+    datetime: ("year", "month", "day", "hour", "minute", "second", "microsecond"),
+    date: ("year", "month", "day"),
+    time: ("hour", "minute", "second", "microsecond"),
+    timedelta: ("days", "seconds", "microseconds"),
+}
+# Letters; making a class of many names takes long, in one call that no signal interrupts.
+_NAMES_LENGTH = 2000
 MUTABLE = (list, dict, set, bytearray, deque)
 _SAME_IN_JSON = {str, bool, float, type(None)}
 _NUMBERS = {int, bool, float}
+# What Python raises for a payload that no encoder sends.
+_WRONG = (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, StopIteration)
 # So many floats or more cross as their bytes: writing and reading them as text takes ten times
 # as long.
 _PACKED = 32
@@ -78,7 +91,9 @@ class Encoder:
             self.containers.append(value)
             return self._tagged_contents(value, depth)
         if isinstance(value, tuple):
-            return {"t": self._each(tuple.__iter__(value), depth)}
+            members = self._each(tuple.__iter__(value), depth)
+            names = _names(type(value))
+            return {"n": [type(value).__name__, names, members]} if names else {"t": members}
         if isinstance(value, (str, bool, int, float)):
             return self.encode(_plain_scalar(value))
         if isinstance(value, frozenset):
@@ -93,6 +108,9 @@ class Encoder:
             return {"D": Decimal.__str__(value)}
         if isinstance(value, Fraction):
             return {"F": [hex(value.numerator), hex(value.denominator)]}
+        if isinstance(value, tuple(_MOMENTS)) and getattr(value, "tzinfo", None) is None:
+            kind = next(kind for kind in _MOMENTS if isinstance(value, kind))
+            return {"M": [kind.__name__, *(getattr(value, name) for name in _MOMENTS[kind])]}
         if value is Ellipsis:
             return {"e": None}
         if isinstance(value, type) and _TYPES.get(value.__name__) is value:
@@ -141,7 +159,7 @@ class Decoder:
     that the message may refer to, by number.
     """
 
-    HANDLES = ("h", "H", "a", "E", "o")
+    HANDLES = ("h", "a", "E", "o")
 
     def __init__(self, resolve: Callable[[str, int], object], known: Iterable[object] = ()) -> None:
         self.resolve = resolve
@@ -153,7 +171,7 @@ class Decoder:
             return self._decode(tree)
         except Malformed:
             raise
-        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except _WRONG as error:
             raise Malformed(type(error).__name__) from error
 
     def refill(self, number: Json, contents: Json) -> None:
@@ -161,7 +179,7 @@ class Decoder:
         try:
             container = self.containers[_index(number)]
             self._fill(container, contents)
-        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except _WRONG as error:
             raise Malformed(type(error).__name__) from error
 
     def _decode(self, tree: Json) -> Any:
@@ -277,6 +295,39 @@ def _fraction(payload: Json) -> Fraction:
     return Fraction(numerator, denominator)
 
 
+def _names(kind: type) -> list[Json]:
+    """Names of the members of a kind of tuple that has them, and could be made by them."""
+    names = [str(name) for name in getattr(kind, "_fields", ())]
+    return list(names) if _usable(kind.__name__, names) else []
+
+
+def _usable(kind: str, names: Sequence[str]) -> bool:
+    """Whether these are short and hide nothing that a tuple has."""
+    proper = all(name.isidentifier() for name in (kind, *names))
+    hides = any(name[0] == "_" or hasattr(tuple, name) for name in names)
+    return proper and not hides and sum(map(len, (kind, *names))) <= _NAMES_LENGTH
+
+
+def _record(decoder: Decoder, payload: Json) -> tuple[Any, ...]:
+    kind, names, members = _listed(payload)
+    fields = tuple(_text(field) for field in _listed(names))
+    if not _usable(_text(kind), fields):
+        raise Malformed("names that no tuple has")
+    return _record_class(kind, fields)(*decoder.many(members))
+
+
+@lru_cache(maxsize=64)
+def _record_class(name: str, fields: tuple[str, ...]) -> type:
+    return namedtuple(name, fields)  # type: ignore[no-any-return]
+
+
+def _moment(payload: Json) -> Any:
+    name, *numbers = _listed(payload)
+    if set(map(type, numbers)) != {int}:
+        raise Malformed("whole numbers were expected")
+    return next(kind for kind in _MOMENTS if kind.__name__ == name)(*numbers)
+
+
 def _distinct(values: list[Any]) -> set[Any]:
     found = set()
     for value in values:
@@ -291,7 +342,7 @@ def _ellipsis(payload: Json) -> Any:
 
 
 _DECODED = {*_SAME_IN_JSON, int}
-_MUTABLE_TAGS = {dict: "d", set: "s", bytearray: "B", deque: "q"}
+_MUTABLE_TAGS = {Counter: "C", dict: "d", set: "s", bytearray: "B", deque: "q"}
 _MUTABLE_KINDS: dict[str, Callable[[], Any]] = {
     "l": list,
     **{tag: kind for kind, tag in _MUTABLE_TAGS.items()},
@@ -299,6 +350,8 @@ _MUTABLE_KINDS: dict[str, Callable[[], Any]] = {
 _IMMUTABLE: dict[str, Callable[[Decoder, Any], Any]] = {
     "i": lambda _, payload: _integer(payload),
     "t": lambda decoder, payload: tuple(decoder.many(payload)),
+    "n": _record,
+    "M": lambda _, payload: _moment(payload),
     "z": lambda decoder, payload: frozenset(_distinct(decoder.many(payload))),
     "b": lambda _, payload: _octets(payload),
     "c": lambda _, payload: _complex(payload),
