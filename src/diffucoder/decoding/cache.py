@@ -31,7 +31,9 @@ class BlockCache:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._slots_B = self._columns_BQ = torch.zeros(0, dtype=torch.long)
 
-    def states(self, model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> tuple[Tensor, int]:
+    def states(
+        self, model: nn.Module, rows: Sequence[Row], pad_token_id: int
+    ) -> tuple[Tensor, int]:
         """Compute each row's `query` and read the states of its masked positions.
 
         Args:

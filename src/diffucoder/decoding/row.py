@@ -32,11 +32,11 @@ class Row:
         age: steps since all of the row's keys and values were computed; None asks for them.
     """
 
-    def __init__(self, number: int, request: Request, mask_token_id: int, pad_token_id: int) -> None:
-        self.number, self.request, self.pad = number, request, pad_token_id
+    def __init__(self, number: int, request: Request, mask: int, pad: int) -> None:
+        self.number, self.request, self.pad = number, request, pad
         self.begin, self.length = len(request.prompt), len(request.canvas)
         self.tokens = torch.tensor([*request.prompt, *request.canvas])
-        self.masked = self.tokens[self.begin :] == mask_token_id
+        self.masked = self.canvas == mask
         self.reveal_step = torch.full((self.length,), -1)
         given = (~self.masked).nonzero()[:, 0].tolist()
         # What may end early: the masks after the last given token.

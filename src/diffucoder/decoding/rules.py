@@ -9,23 +9,25 @@ Shapes: B rows, L canvas positions, V vocabulary, N masked positions.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Budget(NamedTuple):
+@dataclass(frozen=True)
+class Budget:
     """What a step may reveal.
 
     Attributes:
-        count_B: int64, positions of each row.
-        share_B: float32, the share of each row's masks that they stand for.
+        count: int64 `[B]`, positions of each row.
+        share: float32 `[B]`, the share of each row's masks that they stand for.
         threshold: confidence from which a position is revealed beyond the count.
     """
 
-    count_B: Tensor
-    share_B: Tensor
+    count: Tensor
+    share: Tensor
     threshold: float
 
 
@@ -69,17 +71,17 @@ def most_confident(confidence_BL: Tensor, masked_BL: Tensor, budget: Budget) -> 
     order_BL = ranked_BL.argsort(dim=1, descending=True, stable=True)
     places_L = torch.arange(masked_BL.shape[1], device=masked_BL.device)
     rank_BL = torch.empty_like(order_BL).scatter_(1, order_BL, places_L.expand_as(order_BL))
-    return masked_BL & (rank_BL < budget.count_B[:, None])
+    return masked_BL & (rank_BL < budget.count[:, None])
 
 
 def by_lot(confidence_BL: Tensor, masked_BL: Tensor, budget: Budget) -> Tensor:
     """Each masked position with the probability that the share says."""
-    return masked_BL & (confidence_BL > -budget.share_B[:, None])
+    return masked_BL & (confidence_BL > -budget.share[:, None])
 
 
 def confident_enough(confidence_BL: Tensor, masked_BL: Tensor, budget: Budget) -> Tensor:
     """Every masked position at the threshold or above; the count's, and one, at least."""
-    least = budget._replace(count_B=budget.count_B.clamp(min=1))
+    least = replace(budget, count=budget.count.clamp(min=1))
     enough_BL = confidence_BL >= budget.threshold
     return (masked_BL & enough_BL) | most_confident(confidence_BL, masked_BL, least)
 
