@@ -272,7 +272,7 @@ def test_a_cache_needs_attention_that_takes_a_mask(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2")
-    with pytest.raises(BadParameters, match="attention is flash_attention_2.*cache to none"):
+    with pytest.raises(BadParameters, match=r"attention is flash_attention_2.*cache to none"):
         decode(model, PROMPTS, params(cache="dual"))
 
 

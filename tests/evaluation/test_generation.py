@@ -98,6 +98,20 @@ def test_lists_run_over_the_completion(
         assert all(0 <= step < DECODING.steps for step in row["reveal_step"])
 
 
+def test_traces_are_made_on_request_and_change_no_answer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    plain = answers(model, tokenizer, ask(3), batch_size=3)
+    (traced,) = answer(model, tokenizer, ask(3), DECODING, 3, 3, alternatives=2)
+    for row in traced:
+        trace = row.pop("trace")
+        assert plain[row["row"]] == row | {"trace": None}
+        assert sorted(trace.position) == list(range(DECODING.max_new_tokens))
+        assert all(len(others) == 2 for others in trace.alternatives)
+        written = dict(zip(trace.position, trace.token, strict=True))
+        assert row["tokens"] == [written[place] for place in range(row["length"])]
+
+
 def test_prompts_that_cannot_be_asked_are_left_out_with_the_reason(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:

@@ -58,6 +58,7 @@ class EvaluationParams(Params):
         sandbox: limits of the programs.
         engine: processes that decode, `micro_batch` completions together on each.
         work: folder for the decoding's log and parts.
+        trace: alternatives to record at each reveal, in `work`; null records no trace.
     """
 
     problems: int | None = Field(ge=1)
@@ -72,6 +73,7 @@ class EvaluationParams(Params):
     sandbox: SandboxParams
     engine: EngineParams
     work: str
+    trace: int | None = Field(ge=0)
 
     @model_validator(mode="after")
     def _measurable(self) -> "EvaluationParams":

@@ -14,7 +14,8 @@ from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
-from diffucoder.decoding import generate
+from diffucoder.decoding import Completion, decode
+from diffucoder.decoding import Request as DecodingRequest
 from diffucoder.errors import BadData
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ UNANSWERED: dict[str, Any] = {
     "pieces": [],
     "reveal_step": [],
     "length": 0,
+    "trace": None,
 }
 
 
@@ -69,6 +71,7 @@ def answer(
     seed: int,
     batch_size: int,
     shard: tuple[int, int] = (0, 1),
+    alternatives: int | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Decode the requests batch by batch.
 
@@ -80,10 +83,12 @@ def answer(
         seed: of the run.
         batch_size: requests decoded together.
         shard: this rank and the number of ranks, which take the batches in turn.
+        alternatives: tokens to record at each reveal; None records no trace.
 
     Yields:
         For each batch the requests with `text`, `tokens`, `pieces` (each token as text),
-        `reveal_step`, `length` and `excluded`: empty, or why no answer was asked for.
+        `reveal_step`, `length`, `trace` (or None) and `excluded`: empty, or why no answer was
+        asked for.
 
     Raises:
         BadData: if the tokenizer lacks one of the special tokens.
@@ -99,19 +104,21 @@ def answer(
         yield [{**requests[index], **UNANSWERED, "excluded": reasons[index]} for index in mine]
     lengths = {index: len(prompt) for index, prompt in prompts.items()}
     for indices in batches(lengths, batch_size)[rank::ranks]:
-        decoded = generate(
-            model,
-            [prompts[index] for index in indices],
-            decoding,
-            special.mask,
-            end,
-            special.pad,
-            [torch.Generator().manual_seed(row_seed(seed, requests[index])) for index in indices],
-        )
-        steps_BL = decoded.reveal_step.tolist()
+        rows = [
+            DecodingRequest(
+                prompts[index],
+                [special.mask] * decoding.max_new_tokens,
+                decoding,
+                end,
+                torch.Generator().manual_seed(row_seed(seed, requests[index])),
+                alternatives=alternatives,
+            )
+            for index in indices
+        ]
+        found = decode(model, rows, special.mask, special.pad).rows
         yield [
-            {**requests[index], **_answered(tokenizer, tokens, steps)}
-            for index, tokens, steps in zip(indices, decoded.completions, steps_BL, strict=True)
+            {**requests[index], **_answered(tokenizer, completion)}
+            for index, completion in zip(indices, found, strict=True)
         ]
 
 
@@ -136,9 +143,8 @@ def _encoded(
     return prompts, reasons
 
 
-def _answered(
-    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], steps: list[int]
-) -> dict[str, Any]:
+def _answered(tokenizer: "PreTrainedTokenizerBase", completion: Completion) -> dict[str, Any]:
+    tokens = completion.tokens
     return {
         "text": tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -147,7 +153,8 @@ def _answered(
         "pieces": [
             tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in tokens
         ],
-        "reveal_step": steps[: len(tokens)],
+        "reveal_step": completion.reveal_step[: len(tokens)].tolist(),
         "length": len(tokens),
+        "trace": completion.trace,
         "excluded": "",
     }

@@ -59,6 +59,7 @@ def decode(
     work: str,
     seed: int,
     environment: Mapping[str, str],
+    trace: int | None = None,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Answer requests in processes of the engine.
 
@@ -68,9 +69,10 @@ def decode(
         decodings: settings of each label of decoding.
         stage: for logs.
         engine: processes and batches.
-        work: folder for the log and the parts; parts of an earlier run are removed.
+        work: folder for the log, the parts and the traces; those of an earlier run are removed.
         seed: of the run.
         environment: for the processes.
+        trace: alternatives to record at each reveal; None records no trace.
 
     Returns:
         The completions in the order of `asked` with `temperature`, `steps` and the settings as
@@ -85,7 +87,8 @@ def decode(
 
     folder = Path(work).resolve()
     parts = folder / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
+    for left in (parts, folder / "traces"):
+        shutil.rmtree(left, ignore_errors=True)
     parts.mkdir(parents=True)
     asked.reset_index(drop=True).rename_axis("row").reset_index().to_parquet(
         folder / "requests.parquet"
@@ -95,6 +98,7 @@ def decode(
         parameters={
             "decodings": {name: value.model_dump() for name, value in decodings.items()},
             "engine": engine.model_dump(mode="json"),
+            "trace": trace,
         },
         inputs={
             "requests": folder / "requests.parquet",

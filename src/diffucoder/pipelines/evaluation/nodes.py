@@ -57,6 +57,7 @@ def evaluate(
             evaluation.work,
             seed,
             environment,
+            evaluation.trace,
         )
         # A problem's tests are the same in every style.
         records = by_key({name: next(iter(styles.values())) for name, styles in suites.items()})

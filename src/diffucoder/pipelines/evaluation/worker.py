@@ -11,11 +11,14 @@ import torch
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.training import EngineParams
+from diffucoder.decoding import trace
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.job import Job
 from diffucoder.evaluation.generation import answer
 from diffucoder.model import load
 from diffucoder.progress import Meter
+
+TRACES = "traces"
 
 # Stated, so that a batch without a single token still has lists of numbers.
 SCHEMA = pa.schema(
@@ -41,16 +44,28 @@ SCHEMA = pa.schema(
 def work(job: Job, context: Context) -> None:
     """Answer this rank's share of `job.inputs["requests"]` into a part of `job.output`.
 
-    The job's parameters are `decodings` (label -> DecodingParams) and `engine`; its inputs are
-    the table of requests and a directory for each checkpoint that the table names.
+    The job's parameters are `decodings` (label -> DecodingParams), `engine` and `trace`; its
+    inputs are the table of requests and a directory for each checkpoint that the table names.
+    Traces, if asked for, go to a part of `traces` in `job.work`, each under
+    checkpoint/suite/problem/sample/decoding.
     """
     requests = pd.read_parquet(job.inputs["requests"]).to_dict("records")
-    part = job.output / f"part-{context.rank:05d}.parquet"
-    partial = part.with_suffix(".partial")
+    name = f"part-{context.rank:05d}.parquet"
+    partial = job.output / f"{name}.partial"
+    traces: dict[str, trace.Trace] = {}
     with pq.ParquetWriter(partial, SCHEMA) as writer:
         for rows in _answers(job, context, requests):
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    partial.rename(part)
+            traces |= {_name(row): row["trace"] for row in rows if row["trace"] is not None}
+    if traces:
+        (job.work / TRACES).mkdir(exist_ok=True)
+        trace.write(traces, job.work / TRACES / name)
+    partial.rename(job.output / name)
+
+
+def _name(row: dict[str, Any]) -> str:
+    keys = ("checkpoint", "suite", "problem_id", "sample", "decoding")
+    return "/".join(str(row[key]) for key in keys)
 
 
 def _answers(
@@ -67,7 +82,14 @@ def _answers(
             decoding = DecodingParams.model_validate(job.parameters["decodings"][label])
             shard = (context.rank, context.world_size)
             for answered in answer(
-                model, tokenizer, list(rows), decoding, job.seed, engine.micro_batch, shard
+                model,
+                tokenizer,
+                list(rows),
+                decoding,
+                job.seed,
+                engine.micro_batch,
+                shard,
+                job.parameters["trace"],
             ):
                 yield answered
                 if context.stop_asked():

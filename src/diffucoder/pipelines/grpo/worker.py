@@ -26,7 +26,7 @@ from diffucoder.pipelines.grpo.update import inner_updates
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators
 
-BEST, ROLLOUTS = "best", "rollouts"
+BEST, ROLLOUTS, TRACES = "best", "rollouts", "traces"
 
 
 def work(job: Job, context: Context) -> None:
@@ -60,7 +60,8 @@ def work(job: Job, context: Context) -> None:
         if start == 0:
             if context.rank == 0:
                 # What an earlier run left would pass for this one's.
-                shutil.rmtree(job.work / ROLLOUTS, ignore_errors=True)
+                for folder in (ROLLOUTS, TRACES):
+                    shutil.rmtree(job.work / folder, ignore_errors=True)
             context.barrier()
             best = keep_best(context, engine, tokenizer, sampler, tasks["validation"], 0, best)
         for step in loop.steps(context, engine, start, params.training.steps, kept):
@@ -161,6 +162,7 @@ def one_step(
     )
     updated = time.monotonic()
     rollout.write(context.job.work / ROLLOUTS, step + 1, context.rank)
+    rollout.write_traces(context.job.work / TRACES, step + 1, context.rank)
     times = {
         "seconds/rollout": sampled - began - rollout.reward_seconds,
         "seconds/reward": rollout.reward_seconds,
