@@ -28,6 +28,8 @@ class Row:
         reveal_step: int64 `[L]`, -1 where nothing was revealed.
         length: canvas positions that are still computed.
         block: first and last canvas position, plus one, that may be revealed now.
+        candidates: bool `[L]`, what may be revealed at this step: the masks of the block.
+        waiting: how many those are.
         step: the row's step, from 0.
         age: steps since all of the row's keys and values were computed; None asks for them.
     """
@@ -58,13 +60,6 @@ class Row:
         return not self.masked.any()
 
     @property
-    def candidates(self) -> Tensor:
-        """bool `[L]`: what may be revealed at this step."""
-        inside = torch.zeros_like(self.masked)
-        inside[slice(*self.block)] = True
-        return self.masked & inside
-
-    @property
     def fraction(self) -> float:
         """Share of the candidates that this step's time stands for."""
         return rules.reveal_fraction(self._tick, self._ticks, self.request.config.eps)
@@ -72,7 +67,7 @@ class Row:
     @property
     def count(self) -> int:
         """Candidates that this step reveals."""
-        return rules.reveal_count(int(self.candidates.sum()), self.fraction)
+        return rules.reveal_count(self.waiting, self.fraction)
 
     @property
     def stale(self) -> bool:
@@ -111,13 +106,14 @@ class Row:
         self.canvas[places] = tokens
         self.masked[places] = False
         self.reveal_step[places] = self.step
+        self._look()
         self.age = 1 if self.stale or self.age is None else self.age + 1
         self._advance()
         if self.request.config.drop_after_end:
             self._drop_after_end()
         if self.request.stop is not None:
             self._stop(self.request.stop)
-        if not self.candidates.any():
+        if not self.waiting:
             self._next_block()
 
     def completion(self) -> Completion:
@@ -135,15 +131,21 @@ class Row:
             self.recorder.trace(),
         )
 
+    def _look(self) -> None:
+        """See what of the block is left."""
+        self.candidates = torch.zeros_like(self.masked)
+        self.candidates[slice(*self.block)] = self.masked[slice(*self.block)]
+        self.waiting = int(self.candidates.sum())
+
     def _advance(self) -> None:
         self.step += 1
         self._tick += 1
 
     def _start_clock(self) -> None:
         """Times from 1 on for the block's masks, at the pace of the config."""
-        config, masks = self.request.config, int(self.candidates.sum())
+        config = self.request.config
         self._tick = 0
-        self._ticks = max(1, math.ceil(masks * config.steps / config.max_new_tokens))
+        self._ticks = max(1, math.ceil(self.waiting * config.steps / config.max_new_tokens))
 
     def _next_block(self) -> None:
         """Go to the next block that holds a mask."""
@@ -154,6 +156,7 @@ class Row:
         first = places[0] - places[0] % size
         self.block = (first, min(first + size, self.length))
         self.age: int | None = None
+        self._look()
         self._start_clock()
 
     def _first_end(self) -> int | None:
@@ -170,13 +173,14 @@ class Row:
 
     def _cut(self, length: int) -> None:
         """Write filler from a position on and compute it no more."""
-        waiting = int(self.candidates.sum())
+        waiting = self.waiting
         self.canvas[length:] = self.pad
         self.masked[length:] = False
         self.reveal_step[length:] = -1
         self.length = length
         self.block = (self.block[0], min(self.block[1], length))
-        if int(self.candidates.sum()) != waiting:
+        self._look()
+        if self.waiting != waiting:
             self._start_clock()
 
     def _stop(self, stop: Stop) -> None:

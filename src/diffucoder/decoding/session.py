@@ -107,7 +107,7 @@ class Session:
 
     def _reveal(self, rows: Sequence[Row], states_ND: Tensor) -> list[Reveal]:
         """What this step reveals; rows that differ in their config are looked at apart."""
-        counts = [int(row.candidates.sum()) for row in rows]
+        counts = [row.waiting for row in rows]
         parts = list(zip(rows, states_ND.split(counts), strict=True))
         reveals = []
         for config in dict.fromkeys(row.request.config for row in rows):
