@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from diffucoder.config.backbone import ArchitectureParams
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data import tokenizer as tokenizers
-from diffucoder.evaluation.generation import answer, batches, row_seed
+from diffucoder.evaluation.generation import answer, batches, fill_in, row_seed
 from diffucoder.model import create, set_bidirectional
 
 DECODING = DecodingParams(rule="entropy", max_new_tokens=8, steps=4, temperature=1.0, eps=0)
@@ -123,6 +123,23 @@ def test_prompts_that_cannot_be_asked_are_left_out_with_the_reason(
     assert f"room for {CONTEXT - 8}" in found[1]["excluded"]
     assert found[1]["tokens"] == []
     assert "<|im_end|>" in found[2]["excluded"]
+
+
+def test_a_hole_is_answered_with_the_likeliest_filling(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    prompts = ["def f():\n    <|mask|>\n", "x" * CONTEXT + "<|mask|>y", "a<|mask|>b"]
+    requests = [row | {"prompt": text} for row, text in zip(ask(3), prompts, strict=True)]
+    lengths = [2, 5]
+    found = [row for (row,) in fill_in(model, tokenizer, requests, DECODING, lengths, 3)]
+    assert [row["length"] for row in found[::2]] != [0, 0]
+    for row in found[::2]:
+        assert row["length"] in lengths and row["excluded"] == ""
+        assert {len(row[name]) for name in ("tokens", "pieces", "reveal_step")} == {row["length"]}
+        assert min(row["reveal_step"]) == 0
+    assert f"leaves room for {CONTEXT - 5}" in found[1]["excluded"]
+    ranks = [fill_in(model, tokenizer, requests, DECODING, lengths, 3, (n, 2)) for n in (0, 1)]
+    assert [row for part in ranks for (row,) in part] == [found[0], found[2], found[1]]
 
 
 def test_a_row_has_the_same_stream_whoever_answers() -> None:

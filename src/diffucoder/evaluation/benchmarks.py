@@ -3,6 +3,9 @@
 `humaneval`       HumanEval.jsonl.gz (openai/human-eval), 164 problems
 `mbpp`            mbpp.jsonl (google-research, task ids 11 to 510: its test split), 500 problems
 `mbpp_sanitized`  sanitized-mbpp.json (google-research, the same ids), 257 problems
+`humaneval_single_line`, `humaneval_multi_line`, `humaneval_random_span`
+                  HumanEval-SingleLineInfilling.jsonl.gz and so on (openai/human-eval-infilling),
+                  1033, 5815 and 1640 holes in HumanEval's solutions
 
 Records have the columns of the problem table, with split `eval` and the suite as source.
 """
@@ -15,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from diffucoder.data.tokenizer import MASK
 from diffucoder.errors import BadData
 from diffucoder.rewards.extract import extract_code, parse
 
 Record = dict[str, Any]
-Style = Literal["instruct", "completion"]
+Style = Literal["instruct", "completion", "infilling"]
 
 # MBPP's own split by task id: 1-10 prompts, 11-510 test, 511-600 validation, 601-974 training.
 _MBPP_TEST = range(11, 511)
@@ -46,7 +50,8 @@ def load(name: str, folder: Path, style: Style = "instruct") -> list[Record]:
         name: a key of `SUITES`.
         folder: where the suite's file lies, unchanged from its source.
         style: `instruct` for prompts that ask for a program, `completion` for the bare beginning
-            of one, to be continued by a base model.
+            of one, to be continued by a base model. Suites of holes have one style, `infilling`:
+            a program with `<|mask|>` where something is missing.
 
     Raises:
         FileNotFoundError: if the file is not in the folder; says which.
@@ -73,8 +78,10 @@ def assemble(prompt: str, text: str, style: Style = "instruct") -> str | None:
         prompt: the prompt of the problem.
         text: the model's completion.
         style: `instruct` takes the code block of the answer; `completion` continues the prompt
-            up to the first of `STOPS`.
+            up to the first of `STOPS`; `infilling` puts the text into the prompt's hole.
     """
+    if style == "infilling":
+        return prompt.replace(MASK, text)
     if style == "instruct":
         return extract_code(text)
     ends = [at for stop in STOPS if (at := text.find(stop)) >= 0]
@@ -103,6 +110,20 @@ def humaneval_record(row: Mapping[str, Any], style: Style = "instruct") -> Recor
         row["entry_point"],
         prompt + row["canonical_solution"],
         check=f"{_helpers(prompt, row['entry_point'])}\n{row['test']}",
+    )
+
+
+def infilling_record(row: Mapping[str, Any], style: Style = "infilling") -> Record:
+    """A HumanEval solution with a hole as a problem."""
+    before, after = row["prompt"], row["suffix"]
+    whole = before + row["canonical_solution"] + after
+    return _record(
+        row["task_id"],
+        "humaneval_infilling",
+        before + MASK + after,
+        row["entry_point"],
+        whole,
+        check=f"{_helpers(whole, row['entry_point'])}\n{row['test']}",
     )
 
 
@@ -170,8 +191,16 @@ def _tested_function(asserts: Iterable[str], code: str) -> str:
     raise ValueError("no test calls a function of the reference")
 
 
+_HOLES = {"single_line": "SingleLine", "multi_line": "MultiLine", "random_span": "RandomSpan"}
+
 SUITES: dict[str, Suite] = {
     "humaneval": Suite("HumanEval.jsonl.gz", humaneval_record, lambda row: True),
+    **{
+        f"humaneval_{name}": Suite(
+            f"HumanEval-{file}Infilling.jsonl.gz", infilling_record, lambda row: True
+        )
+        for name, file in _HOLES.items()
+    },
     "mbpp": Suite("mbpp.jsonl", mbpp_record, lambda row: row["task_id"] in _MBPP_TEST),
     "mbpp_sanitized": Suite(
         "sanitized-mbpp.json", mbpp_record, lambda row: row["task_id"] in _MBPP_TEST

@@ -2,20 +2,22 @@
 
 A request is a row with `checkpoint`, `suite`, `problem_id`, `sample`, `decoding` (a label),
 `prompt`, and `style`: `instruct` puts the prompt into a user's turn, `completion` lets the model
-go on with it as with any text.
+go on with it as with any text, `infilling` lets it fill the hole that `<|mask|>` stands for.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
+from diffucoder.data.tokenizer import MASK, encode_chat, encode_texts, special_ids
 from diffucoder.decoding import Completion, decode
 from diffucoder.decoding import Request as DecodingRequest
+from diffucoder.decoding.infilling import fill
 from diffucoder.errors import BadData
 
 if TYPE_CHECKING:
@@ -120,6 +122,59 @@ def answer(
             {**requests[index], **_answered(tokenizer, completion)}
             for index, completion in zip(indices, found, strict=True)
         ]
+
+
+def fill_in(
+    model: nn.Module,
+    tokenizer: "PreTrainedTokenizerBase",
+    requests: Sequence[Request],
+    decoding: DecodingParams,
+    lengths: Sequence[int],
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[list[dict[str, Any]]]:
+    """Fill the hole of each request: all lengths together, and the likeliest is the answer.
+
+    Args:
+        model: as in `answer`.
+        tokenizer: as in `answer`.
+        requests: rows that share `decoding` and have the style `infilling`.
+        decoding: how to denoise; sets the pace, not the length.
+        lengths: tokens to try for the hole.
+        seed: of the run.
+        shard: this rank and the number of ranks, which take the requests in turn.
+
+    Yields:
+        Each request as `answer` does, in a list of its own; its lists run over the hole.
+
+    Raises:
+        BadData: if the tokenizer lacks one of the special tokens.
+    """
+    special = special_ids(tokenizer)
+    room = model.config.max_position_embeddings - max(lengths)
+    for request in requests[shard[0] :: shard[1]]:
+        parts = list(encode_texts(tokenizer, request["prompt"].split(MASK)))
+        given = sum(map(len, parts))
+        if given > room:
+            reason = (
+                f"the text around the hole has {given} tokens, and the model's context leaves room "
+                f"for {room}"
+            )
+            yield [{**request, **UNANSWERED, "excluded": reason}]
+            continue
+        draws = torch.Generator().manual_seed(row_seed(seed, request))
+        found = fill(
+            model,
+            parts,
+            [lengths],
+            decoding,
+            special.mask,
+            special.end_of_text,
+            special.pad,
+            draws,
+        )[0]
+        hole = replace(found.completion, tokens=found.holes[0])
+        yield [{**request, **_answered(tokenizer, hole)}]
 
 
 def _encoded(

@@ -38,7 +38,8 @@ def test_checkpoints_side_by_side(
 ) -> None:
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    shutil.copy(benchmarks_dir / "HumanEval.jsonl.gz", folder)
+    for name in ("HumanEval.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl.gz"):
+        shutil.copy(benchmarks_dir / name, folder)
     changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder)}
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
     rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
@@ -73,6 +74,7 @@ def test_checkpoints_side_by_side(
     left_out = {(item["checkpoint"], item["problem_id"]) for item in notes["excluded"]}
     assert {(name, "p2") for name in ("adapted", "instruct", "grpo")} <= left_out
     assert len([name for name, task in left_out if task.startswith("HumanEval/")]) == 2
+    assert len([name for name, task in left_out if task.startswith("SingleLine")]) == 2
 
 
 def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Parameters) -> None:
