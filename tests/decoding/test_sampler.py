@@ -9,7 +9,7 @@ from diffucoder.decoding import Completion, Generation, Request, generate, strea
 from diffucoder.decoding import decode as decode_requests
 from diffucoder.errors import BadCheckpoint, BadData, BadParameters
 
-MASK, END, PAD = 12, 10, 11
+VOCABULARY, MASK, END, PAD = 13, 12, 10, 11
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
 RULES = ["origin", "maskgit_plus", "topk_margin", "entropy", "threshold"]
 FREE = {"temperature": 1.0, "steps": 10, "threshold": 0.3}
@@ -238,6 +238,23 @@ def test_splitting_by_length_saves_padding(model: PreTrainedModel) -> None:
     assert torch.equal(whole.canvas, split.canvas)
     assert (whole.forwards, whole.positions) == (5, 5 * 4 * 30)
     assert (split.forwards, split.positions) == (10, 5 * (2 * 30 + 2 * 12))
+
+
+def test_logits_that_are_too_many_at_once_are_taken_in_parts(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = params("entropy", temperature=1.0, top_p=0.9)
+    whole = decode(model, PROMPTS, config, seeded(0, 1, 2, 3))
+    sizes = []
+    hook = model.get_output_embeddings().register_forward_hook(
+        lambda module, args, output: sizes.append(len(output))
+    )
+    # Room for seven positions of the vocabulary.
+    monkeypatch.setattr("diffucoder.decoding.choice.LOGITS", 7 * VOCABULARY + 1)
+    parts = decode(model, PROMPTS, config, seeded(0, 1, 2, 3))
+    hook.remove()
+    assert torch.equal(whole.canvas, parts.canvas)
+    assert sizes[:6] == [7, 7, 7, 7, 7, 5]
 
 
 def test_a_stream_tells_each_reveal_once(model: PreTrainedModel) -> None:

@@ -11,12 +11,29 @@ N masked positions, H heads of keys and values, K channels of a head, D hidden w
 """
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffucoder.decoding.row import Row
 from diffucoder.model.shift import aligned_hidden
+
+
+class Pass(NamedTuple):
+    """Where a pass writes and what it sees.
+
+    Attributes:
+        slots: int64 `[B]`, the slot of each row.
+        columns: int64 `[B, Q]`, the column of each computed position.
+        seen: columns, from the first, that hold what its rows look at.
+        every_slot: whether its rows are those of all slots in their order.
+    """
+
+    slots: Tensor
+    columns: Tensor
+    seen: int
+    every_slot: bool
 
 
 class BlockCache:
@@ -29,7 +46,7 @@ class BlockCache:
         self._slots: dict[int, int] = {}
         self._columns = 0
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-        self._slots_B = self._columns_BQ = torch.zeros(0, dtype=torch.long)
+        self._pass: Pass | None = None
 
     def states(
         self, model: nn.Module, rows: Sequence[Row], pad_token_id: int
@@ -58,9 +75,9 @@ class BlockCache:
             candidates = row.candidates[max(start - row.begin, 0) : stop - row.begin]
             where_BQ[index, first : stop - start] = candidates
         ends_B = torch.tensor([row.begin + row.length for row in rows])
-        self._aim(rows, places_BQ, device)
-        columns_C = torch.arange(self._columns)
+        columns_C = torch.arange(int(ends_B.max()) + 1)
         seen_BC = ((columns_C >= 1) & (columns_C <= ends_B[:, None])).to(device)
+        self._aim(rows, places_BQ.to(device) + 1, len(columns_C))
         output = model.base_model(
             input_ids=ids_BQ.to(device),
             attention_mask=seen_BC[:, None, None].expand(-1, 1, longest, -1),
@@ -75,13 +92,14 @@ class BlockCache:
         self, keys_BHQK: Tensor, values_BHQK: Tensor, layer: int, *unused: object
     ) -> tuple[Tensor, Tensor]:
         """What an attention layer calls: put the computed keys and values in, give all."""
-        whole = self._slots_B.tolist() == list(range(len(self._slots)))
         stored = self._layers.get(layer, (keys_BHQK[:0, :, :0], values_BHQK[:0, :, :0]))
         self._layers[layer] = (self._roomy(stored[0]), self._roomy(stored[1]))
-        given = []
+        now, given = self._pass, []
+        assert now is not None
         for all_SHCK, new_BHQK in zip(self._layers[layer], (keys_BHQK, values_BHQK), strict=True):
-            all_SHCK[self._slots_B[:, None], :, self._columns_BQ] = new_BHQK.transpose(1, 2)
-            given.append(all_SHCK if whole else all_SHCK[self._slots_B])
+            all_SHCK[now.slots[:, None], :, now.columns] = new_BHQK.transpose(1, 2)
+            rows = all_SHCK if now.every_slot else all_SHCK[now.slots]
+            given.append(rows[:, :, : now.seen])
         return given[0], given[1]
 
     def keep(self, numbers: Collection[int]) -> None:
@@ -94,14 +112,22 @@ class BlockCache:
                 for layer, (keys, values) in self._layers.items()
             }
             self._slots = {number: slot for slot, number in enumerate(kept)}
+        if not kept:
+            # The next rows may be shorter than those that were here.
+            self._layers, self._columns = {}, 0
 
-    def _aim(self, rows: Sequence[Row], places_BQ: Tensor, device: torch.device) -> None:
-        """Say where the coming pass writes; rows that are new get a slot."""
+    def _aim(self, rows: Sequence[Row], columns_BQ: Tensor, seen: int) -> None:
+        """Say what the coming pass writes and sees; rows that are new get a slot."""
         for row in rows:
             self._slots.setdefault(row.number, len(self._slots))
-            self._columns = max(self._columns, row.begin + row.length + 1)
-        self._slots_B = torch.tensor([self._slots[row.number] for row in rows], device=device)
-        self._columns_BQ = (places_BQ + 1).to(device)
+        self._columns = max(self._columns, seen)
+        slots = [self._slots[row.number] for row in rows]
+        self._pass = Pass(
+            torch.tensor(slots, device=columns_BQ.device),
+            columns_BQ,
+            seen,
+            slots == list(range(len(self._slots))),
+        )
 
     def _roomy(self, stored_SHCK: Tensor) -> Tensor:
         """With zeros for slots and columns that came since."""

@@ -65,12 +65,12 @@ def choose(
     chosen_BL = chosen_BL.masked_scatter(masked_BL, chosen_N)
     confidence_BL = torch.zeros(masked_BL.shape).masked_scatter(masked_BL, confidence_N)
     revealed_BL = _places(rows, confidence_BL, masked_BL, uniform_BL2[..., 1])
-    revealed_N = revealed_BL[masked_BL]
+    revealed_N = revealed_BL[masked_BL].to(device)
     made = []
     for index, row in enumerate(rows):
         places = revealed_BL[index].nonzero()[:, 0]
         made.append(Reveal(row, places, chosen_BL[index, places]))
-    _record(model, made, states_ND[revealed_N.to(device)], banned_N3[revealed_N], config)
+    _record(model, made, states_ND[revealed_N], banned_N3[revealed_N], config)
     return made
 
 

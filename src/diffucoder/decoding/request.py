@@ -32,7 +32,8 @@ class Request:
         config: how to decode. Its `max_new_tokens` and `steps` set the pace alone: the canvas has
             a length of its own.
         end_token_id: the token that ends a completion.
-        generator: the row's own source of draws, on the CPU.
+        generator: the row's own source of draws, on the CPU; if not given, one with torch's
+            default seed.
         stop: ends the row early.
         alternatives: tokens to record beside the chosen one at each reveal; None records no trace.
     """

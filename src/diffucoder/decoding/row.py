@@ -31,7 +31,8 @@ class Row:
         candidates: bool `[L]`, what may be revealed at this step: the masks of the block.
         waiting: how many those are.
         step: the row's step, from 0.
-        age: steps since all of the row's keys and values were computed; None asks for them.
+        age: steps since all of the row's keys and values were computed; infinite if they are
+            not to be used.
     """
 
     def __init__(self, number: int, request: Request, mask: int, pad: int) -> None:
@@ -72,8 +73,7 @@ class Row:
     @property
     def stale(self) -> bool:
         """Whether this step needs keys and values of the whole row."""
-        every = self.request.config.refresh_every
-        return self.age is None or (every is not None and self.age >= every)
+        return self.age >= (self.request.config.refresh_every or math.inf)
 
     @property
     def query(self) -> tuple[int, int]:
@@ -107,7 +107,7 @@ class Row:
         self.masked[places] = False
         self.reveal_step[places] = self.step
         self._look()
-        self.age = 1 if self.stale or self.age is None else self.age + 1
+        self.age = 1 if self.stale else self.age + 1
         self._advance()
         if self.request.config.drop_after_end:
             self._drop_after_end()
@@ -155,7 +155,7 @@ class Row:
         size = self.request.config.block_length or len(self.masked)
         first = places[0] - places[0] % size
         self.block = (first, min(first + size, self.length))
-        self.age: int | None = None
+        self.age = math.inf
         self._look()
         self._start_clock()
 
