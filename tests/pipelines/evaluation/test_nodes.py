@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import EvaluationParams
+from diffucoder.decoding import trace
 from diffucoder.errors import BadData
 from diffucoder.evaluation.tables import Completions, PassAtK
 from diffucoder.pipelines.evaluation.completions import requests, spread
@@ -40,7 +41,7 @@ def test_checkpoints_side_by_side(
     folder.mkdir()
     for name in ("HumanEval.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl.gz"):
         shutil.copy(benchmarks_dir / name, folder)
-    changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder)}
+    changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder), "trace": 2}
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
     rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
     table = pd.DataFrame(rows)
@@ -75,6 +76,14 @@ def test_checkpoints_side_by_side(
     assert {(name, "p2") for name in ("adapted", "instruct", "grpo")} <= left_out
     assert len([name for name, task in left_out if task.startswith("HumanEval/")]) == 2
     assert len([name for name, task in left_out if task.startswith("SingleLine")]) == 2
+
+    traces = trace.read(tmp_path / "work" / "traces" / "part-00000.parquet")
+    keys = ["checkpoint", "suite", "problem_id", "sample", "decoding"]
+    for row in completions.itertuples():
+        told = traces.pop("/".join(str(getattr(row, key)) for key in keys))
+        steps = dict(zip(told.position, told.reveal_step, strict=True))
+        assert [steps[place] for place in range(row.length)] == list(row.reveal_step)
+    assert not traces
 
 
 def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Parameters) -> None:
