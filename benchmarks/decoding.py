@@ -121,8 +121,7 @@ def main() -> None:
 def settings(length: int, block: int, paces: Sequence[int]) -> dict[str, DecodingParams]:
     """Every rule, cache and number of tokens a step; first of all the plain sampler.
 
-    The plain one has one block and reveals a token a step. Those named `dropping` compute
-    nothing after an end token; `fast` ones also reveal all that they are sure of.
+    The plain one has one block and reveals a token a step.
     """
     shape = {"max_new_tokens": length, "eps": 0.0}
     made = {"plain": DecodingParams(rule="entropy", steps=length, **shape)}
@@ -131,6 +130,13 @@ def settings(length: int, block: int, paces: Sequence[int]) -> dict[str, Decodin
             for cache in get_args(Caching):
                 chosen = {"rule": rule, "steps": length // pace, "block_length": block}
                 made[f"{rule} {cache} {pace}"] = DecodingParams(cache=cache, **chosen, **shape)
+    return made
+
+
+def savings(length: int, block: int) -> dict[str, DecodingParams]:
+    """For text that ends: `dropping` settings compute nothing after an end token, a token a step;
+    `fast` ones also reveal all that they are sure of."""
+    shape, made = {"max_new_tokens": length, "eps": 0.0}, {}
     for cache in get_args(Caching):
         saving = shape | {"drop_after_end": True, "cache": cache, "steps": length}
         made[f"dropping {cache}"] = DecodingParams(rule="entropy", block_length=block, **saving)
@@ -152,6 +158,7 @@ def checkpoint(options: argparse.Namespace) -> list[dict[str, Any]]:
     order = sorted(range(count), key=lambda index: len(prompts[index]))
     problems = [heldout.iloc[index].to_dict() for index in order]
     chosen = settings(options.length, options.block, options.paces)
+    chosen |= savings(options.length, options.block)
     costs = run(subject, [prompts[index] for index in order], chosen, options.batch)
     rows = compare(costs, chosen)
     with Sandbox(workers=2, tier="auto", memory_mb=512, cpu_s=4, wall_s=4, max_timeouts=1) as box:
