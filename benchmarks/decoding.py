@@ -16,9 +16,9 @@ Each part prints a Markdown table; all rows go to `--output` as Parquet.
 
 import argparse
 import multiprocessing
-import resource
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -251,8 +251,9 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for cache in get_args(Caching):
         for steps in (4, options.length):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                peak = pool.apply(peak_memory, (options.checkpoint, cache, options.length, steps))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                asked = (options.checkpoint, cache, options.length, steps)
+                peak = process.submit(peak_memory, *asked).result()
             rows.append({"setting": f"{cache}, {steps} steps", "MiB": peak})
     return rows
 
@@ -263,9 +264,18 @@ def peak_memory(directory: Path, cache: Caching, length: int, steps: int) -> flo
     subject, word = loaded(directory)
     shape = {"rule": "entropy", "max_new_tokens": length, "eps": 0.0, "cache": cache}
     prompts = [[word] * 32] * 64
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Loading took more than decoding will: the mark is set back (proc(5), clear_refs).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
     add(subject, prompts, DecodingParams(steps=steps, **shape), Cost())
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return resident("VmHWM") - before
+
+
+def resident(name: str) -> float:
+    """MiB that this process holds (VmRSS) or held at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = next(line for line in lines if line.startswith(name))
+    return int(found.split()[1]) / 1024
 
 
 def run(
