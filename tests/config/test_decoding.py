@@ -8,6 +8,10 @@ def test_as_many_steps_as_tokens_are_allowed() -> None:
     assert DecodingParams(rule="entropy", max_new_tokens=8, steps=8).temperature == 0
 
 
+def test_blocks_share_the_steps_evenly() -> None:
+    DecodingParams(rule="entropy", max_new_tokens=8, steps=4, block_length=2, cache="dual")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -20,6 +24,13 @@ def test_as_many_steps_as_tokens_are_allowed() -> None:
         ({"top_k": -1}, "top_k\n"),
         ({"eps": 1}, "eps\n  Input should be less than 1"),
         ({"rule": "left_to_right"}, "rule\n  Input should be 'origin', 'maskgit_plus'"),
+        ({"threshold": 0}, "threshold\n  Input should be greater than 0"),
+        ({"rule": "threshold", "alg_temp": 1}, "alg_temp is 1.0 and rule is threshold"),
+        ({"block_length": 3}, r"block_length \(3\) must divide max_new_tokens \(8\)"),
+        ({"block_length": 1}, r"number of blocks must divide steps \(4\)"),
+        ({"cache": "suffix"}, "cache\n  Input should be 'none', 'prefix' or 'dual'"),
+        ({"refresh_every": 2}, "refresh_every is 2 and cache is none"),
+        ({"max_padding": 2}, "max_padding\n  Input should be less than or equal to 1"),
         ({"beams": 4}, "beams\n  Extra inputs are not permitted"),
     ],
 )

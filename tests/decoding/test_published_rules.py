@@ -1,4 +1,7 @@
-"""The sampler against the published rules, written out plainly for one row without padding."""
+"""The sampler against the published rules, written out plainly for one row without padding.
+
+Dream's four rules, LLaDA's blocks from left to right and Fast-dLLM's confidence threshold.
+"""
 
 import math
 from fractions import Fraction
@@ -8,9 +11,10 @@ import torch
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.decoding import generate
+from diffucoder.decoding import Request, decode
 
 MASK, END, PAD = 12, 10, 11
+LENGTH = 12
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
 RULES = ["origin", "maskgit_plus", "topk_margin", "entropy"]
 SHAPES = [
@@ -20,7 +24,16 @@ SHAPES = [
     {"steps": 3, "temperature": 1.2, "top_k": 4},
     {"steps": 5, "temperature": 0.6, "top_p": 0.9, "top_k": 3, "alg_temp": 0.5},
     {"steps": 12, "alg_temp": 0.3, "eps": 0.0},
+    {"steps": 12, "temperature": 1.0},  # the budget of the first step is nothing
     {"steps": 1, "temperature": 1.0},
+    {"steps": 6, "temperature": 0.9, "block_length": 4, "eps": 0.0},
+    {"steps": 4, "temperature": 0.9, "block_length": 6},
+]
+THRESHOLDS = [
+    {"threshold": 0.4, "steps": 12},
+    {"threshold": 0.2, "steps": 6, "temperature": 0.8, "top_p": 0.9, "eps": 0.0},
+    {"threshold": 0.3, "steps": 12, "block_length": 4, "temperature": 0.5},
+    {"threshold": 1.0, "steps": 12, "temperature": 1.0},
 ]
 
 
@@ -51,7 +64,7 @@ def candidate(logits: list[float], uniform: float, config: DecodingParams) -> tu
 
 
 def confidence(rule: str, token: int, probs: list[float]) -> float:
-    if rule == "maskgit_plus":
+    if rule in ("maskgit_plus", "threshold"):
         return probs[token]
     if rule == "topk_margin":
         first, second = sorted(probs, reverse=True)[:2]
@@ -59,50 +72,82 @@ def confidence(rule: str, token: int, probs: list[float]) -> float:
     return sum(p * math.log(p) for p in probs if p)
 
 
+def chosen_places(
+    config: DecodingParams,
+    share: float,
+    for_place: list[float],
+    proposed: dict[int, tuple[int, list]],
+) -> list[int]:
+    masked = list(proposed)
+    if config.rule == "origin":
+        return [place for place in masked if for_place[place] < share]
+    worth = {place: confidence(config.rule, *proposed[place]) for place in masked}
+    if config.alg_temp > 0:
+        for place in masked:
+            gumbel = -math.log(-math.log(for_place[place]))
+            worth[place] = worth[place] / config.alg_temp + gumbel
+    best = sorted(masked, key=lambda place: -worth[place])
+    count = math.floor(len(masked) * share)
+    if config.rule == "threshold":
+        count = max(count, 1, sum(worth[place] >= config.threshold for place in masked))
+    return best[:count]
+
+
 def plain_decode(
     model: PreTrainedModel, prompt: list[int], config: DecodingParams, draws: torch.Generator
 ) -> tuple[list[int], list[int]]:
-    length, steps = config.max_new_tokens, config.steps
-    canvas, reveal_step = [MASK] * length, [-1] * length
+    canvas, reveal_step = [MASK] * LENGTH, [-1] * LENGTH
+    size = config.block_length or LENGTH
+    steps = config.steps * size // LENGTH
     eps = Fraction(config.eps)
     times = [1 - Fraction(step, steps) * (1 - eps) for step in range(steps + 1)]
-    for step in range(steps):
-        with torch.no_grad():
-            logits_TV = model(torch.tensor([prompt + canvas])).logits[0].float()
-        for_token, for_place = torch.rand(2, length, generator=draws).tolist()
-        masked = [place for place in range(length) if reveal_step[place] < 0]
-        proposed = {}
-        for place in masked:
-            logits = logits_TV[len(prompt) + place - 1].tolist()
-            proposed[place] = candidate(logits, for_token[place], config)
-        share = 1 - times[step + 1] / times[step] if step < steps - 1 else Fraction(1)
-        if config.rule == "origin":
-            revealed = [place for place in masked if for_place[place] < share]
-        else:
-            worth = {p: confidence(config.rule, *proposed[p]) for p in masked}
-            if config.alg_temp > 0:
-                for place in masked:
-                    gumbel = -math.log(-math.log(for_place[place]))
-                    worth[place] = worth[place] / config.alg_temp + gumbel
-            best = sorted(masked, key=lambda place: -worth[place])
-            revealed = best[: math.floor(len(masked) * share)]
-        for place in revealed:
-            canvas[place], reveal_step[place] = proposed[place][0], step
+    taken = 0
+    for first in range(0, LENGTH, size):
+        for step in range(steps):
+            masked = [place for place in range(first, first + size) if reveal_step[place] < 0]
+            if not masked:
+                break
+            with torch.no_grad():
+                logits_TV = model(torch.tensor([prompt + canvas])).logits[0].float()
+            for_token, for_place = torch.rand(2, LENGTH, generator=draws).tolist()
+            proposed = {
+                place: candidate(
+                    logits_TV[len(prompt) + place - 1].tolist(), for_token[place], config
+                )
+                for place in masked
+            }
+            share = 1 - times[step + 1] / times[step] if step < steps - 1 else Fraction(1)
+            for place in chosen_places(config, share, for_place, proposed):
+                canvas[place], reveal_step[place] = proposed[place][0], taken
+            taken += 1
     return canvas, reveal_step
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "options",
+    [{"rule": rule} | shape for rule in RULES for shape in SHAPES]
+    + [{"rule": "threshold"} | shape for shape in THRESHOLDS],
+    ids=str,
+)
 def test_a_padded_batch_decodes_as_the_plain_rule_does_row_by_row(
-    model: PreTrainedModel, rule: str, shape: dict[str, float]
+    model: PreTrainedModel, options: dict
 ) -> None:
-    config = DecodingParams(rule=rule, max_new_tokens=12, **shape)
-    rows = range(len(PROMPTS))
-    draws = [torch.Generator().manual_seed(row) for row in rows]
-    generation = generate(model, PROMPTS, config, MASK, END, PAD, draws)
-    for row in rows:
+    config = DecodingParams(max_new_tokens=LENGTH, **options)
+    requests = [
+        Request(prompt, [MASK] * LENGTH, config, END, torch.Generator().manual_seed(row))
+        for row, prompt in enumerate(PROMPTS)
+    ]
+    generation = decode(model, requests, MASK, PAD)
+    for row, prompt in enumerate(PROMPTS):
         canvas, reveal_step = plain_decode(
-            model, PROMPTS[row], config, torch.Generator().manual_seed(row)
+            model, prompt, config, torch.Generator().manual_seed(row)
         )
         assert generation.canvas[row].tolist() == canvas
         assert generation.reveal_step[row].tolist() == reveal_step
+
+
+def test_the_threshold_was_met_and_missed(model: PreTrainedModel) -> None:
+    config = DecodingParams(rule="threshold", max_new_tokens=LENGTH, **THRESHOLDS[0])
+    requests = [Request(prompt, [MASK] * LENGTH, config, END) for prompt in PROMPTS]
+    steps = [len(set(row)) for row in decode(model, requests, MASK, PAD).reveal_step.tolist()]
+    assert len(PROMPTS) < sum(steps) < LENGTH * len(PROMPTS)

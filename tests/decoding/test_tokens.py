@@ -8,7 +8,7 @@ PROBS = [0.05, 0.5, 0.15, 0.3]
 
 
 def shaped(temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0) -> Tensor:
-    return distribution(torch.tensor([PROBS]).log(), [], temperature, top_p, top_k)[0]
+    return distribution(torch.tensor([PROBS]).log(), temperature, top_p, top_k)[0]
 
 
 def test_untouched_logits_are_a_softmax() -> None:
@@ -46,13 +46,14 @@ def test_the_nucleus_is_taken_of_the_whole_distribution() -> None:
 
 
 def test_banned_tokens_have_no_probability() -> None:
-    probs_V = distribution(torch.tensor([PROBS]).log(), [1], 1.0, 1.0, 0)[0]
+    logits_NV = torch.tensor([PROBS]).log().index_fill(1, torch.tensor([1]), -torch.inf)
+    probs_V = distribution(logits_NV, 1.0, 1.0, 0)[0]
     torch.testing.assert_close(probs_V, torch.tensor([0.1, 0.0, 0.3, 0.6]))
 
 
 def test_half_precision_logits_are_shaped_in_float32() -> None:
     logits_NV = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
-    probs_NV = distribution(logits_NV, [], 0.7, 0.9, 0)
+    probs_NV = distribution(logits_NV, 0.7, 0.9, 0)
     assert probs_NV.dtype == torch.float32
     torch.testing.assert_close(probs_NV.sum(1), torch.ones(3))
 

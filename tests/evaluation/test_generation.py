@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from diffucoder.config.backbone import ArchitectureParams
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data import tokenizer as tokenizers
-from diffucoder.evaluation.generation import answer, batches, row_seed
+from diffucoder.evaluation.generation import answer, batches, fill_in, row_seed
 from diffucoder.model import create, set_bidirectional
 
 DECODING = DecodingParams(rule="entropy", max_new_tokens=8, steps=4, temperature=1.0, eps=0)
@@ -98,6 +98,20 @@ def test_lists_run_over_the_completion(
         assert all(0 <= step < DECODING.steps for step in row["reveal_step"])
 
 
+def test_traces_are_made_on_request_and_change_no_answer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    plain = answers(model, tokenizer, ask(3), batch_size=3)
+    (traced,) = answer(model, tokenizer, ask(3), DECODING, 3, 3, alternatives=2)
+    for row in traced:
+        trace = row.pop("trace")
+        assert plain[row["row"]] == row | {"trace": None}
+        assert sorted(trace.position) == list(range(DECODING.max_new_tokens))
+        assert all(len(others) == 2 for others in trace.alternatives)
+        written = dict(zip(trace.position, trace.token, strict=True))
+        assert row["tokens"] == [written[place] for place in range(row["length"])]
+
+
 def test_prompts_that_cannot_be_asked_are_left_out_with_the_reason(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -109,6 +123,23 @@ def test_prompts_that_cannot_be_asked_are_left_out_with_the_reason(
     assert f"room for {CONTEXT - 8}" in found[1]["excluded"]
     assert found[1]["tokens"] == []
     assert "<|im_end|>" in found[2]["excluded"]
+
+
+def test_a_hole_is_answered_with_the_likeliest_filling(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    prompts = ["def f():\n    <|mask|>\n", "x" * CONTEXT + "<|mask|>y", "a<|mask|>b"]
+    requests = [row | {"prompt": text} for row, text in zip(ask(3), prompts, strict=True)]
+    lengths = [2, 5]
+    found = [row for (row,) in fill_in(model, tokenizer, requests, DECODING, lengths, 3)]
+    assert [row["length"] for row in found[::2]] != [0, 0]
+    for row in found[::2]:
+        assert row["length"] in lengths and row["excluded"] == ""
+        assert {len(row[name]) for name in ("tokens", "pieces", "reveal_step")} == {row["length"]}
+        assert min(row["reveal_step"]) == 0
+    assert f"leaves room for {CONTEXT - 5}" in found[1]["excluded"]
+    ranks = [fill_in(model, tokenizer, requests, DECODING, lengths, 3, (n, 2)) for n in (0, 1)]
+    assert [row for part in ranks for (row,) in part] == [found[0], found[2], found[1]]
 
 
 def test_a_row_has_the_same_stream_whoever_answers() -> None:

@@ -26,6 +26,7 @@ class AnalysisParams(Params):
         sandbox: limits of the programs.
         engine: processes that decode, `micro_batch` completions together on each.
         work: folder for the decoding's log and parts.
+        trace: alternatives to record at each reveal, in `work`; null records no trace.
     """
 
     checkpoints: list[Checkpoint] = Field(min_length=1)
@@ -40,6 +41,7 @@ class AnalysisParams(Params):
     sandbox: SandboxParams
     engine: EngineParams
     work: str
+    trace: int | None = Field(ge=0)
 
     @model_validator(mode="after")
     def _comparable(self) -> "AnalysisParams":
@@ -49,10 +51,10 @@ class AnalysisParams(Params):
                 f"max_new_tokens {self.decoding.max_new_tokens}, eps {self.decoding.eps}): AR-ness "
                 "is defined for one a step, so set steps to max_new_tokens and eps to 0"
             )
-        if self.decoding.rule == "origin":
+        if self.decoding.rule in ("origin", "threshold"):
             raise ValueError(
-                "decoding.rule is origin, which reveals a random number of tokens a step: AR-ness "
-                "is defined for one a step, so choose maskgit_plus, topk_margin or entropy"
+                f"decoding.rule is {self.decoding.rule}, which may reveal several tokens a step: "
+                "AR-ness is defined for one a step, so choose maskgit_plus, topk_margin or entropy"
             )
         if any(value < 0 for value in self.temperatures):
             raise ValueError(f"temperatures must not be negative, got {self.temperatures}")

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 
-Rule = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
+Rule = Literal["origin", "maskgit_plus", "topk_margin", "entropy", "threshold"]
+Caching = Literal["none", "prefix", "dual"]
 
 
 class DecodingParams(Params):
@@ -15,7 +16,8 @@ class DecodingParams(Params):
     Attributes:
         rule: which masked positions are revealed first.
         max_new_tokens: length of the canvas after the prompt, in tokens.
-        steps: model calls; `max_new_tokens` reveals one token a step, half of it two.
+        steps: model calls; `max_new_tokens` reveals one token a step, half of it two. A canvas of
+            another length keeps this pace.
         temperature: of the token distribution; 0 takes the most probable token.
         top_p: nucleus: the smallest set of tokens with at least this probability.
         top_k: keep the k most probable tokens; 0 keeps all.
@@ -23,6 +25,18 @@ class DecodingParams(Params):
         eps: time at which the last step ends (Dream: 1e-3). With `steps == max_new_tokens`, 0
             reveals exactly one token a step; above 0 the floor in the rule reveals none at the
             first step and two at the last.
+        threshold: of the rule `threshold`: every token of at least this probability is revealed,
+            and at least as many as `steps` asks for (Fast-dLLM: 0.9, as many steps as tokens).
+        block_length: tokens of a block; blocks are written from left to right, each within its
+            share of the steps. null is one block, the whole canvas.
+        cache: keys and values kept from the last pass over the whole row, while a block is
+            written: of nothing, of what is before the block, or of what is on both sides.
+        refresh_every: steps after which a block's cache is computed anew; 1 makes decoding exact,
+            null waits for the next block.
+        drop_after_end: stop writing and computing what comes after an end token (or filler)
+            that was revealed.
+        max_padding: share of padding in a model call above which rows are split by length
+            over several calls; 1 never splits.
     """
 
     rule: Rule
@@ -33,6 +47,17 @@ class DecodingParams(Params):
     top_k: int = Field(default=0, ge=0)
     alg_temp: float = Field(default=0.0, ge=0)
     eps: float = Field(default=1e-3, ge=0, lt=1)
+    threshold: float = Field(default=0.9, gt=0, le=1)
+    block_length: int | None = Field(default=None, ge=1)
+    cache: Caching = "none"
+    refresh_every: int | None = Field(default=None, ge=1)
+    drop_after_end: bool = False
+    max_padding: float = Field(default=1.0, ge=0, le=1)
+
+    @property
+    def random(self) -> bool:
+        """Whether a step draws random numbers."""
+        return self.temperature > 0 or self.alg_temp > 0 or self.rule == "origin"
 
     @model_validator(mode="after")
     def _no_idle_steps(self) -> "DecodingParams":
@@ -40,5 +65,32 @@ class DecodingParams(Params):
             raise ValueError(
                 f"steps ({self.steps}) is more than max_new_tokens ({self.max_new_tokens}): "
                 "a step reveals at least one token, so ask for no more steps than tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> "DecodingParams":
+        block = self.block_length
+        if block is None:
+            return self
+        if self.max_new_tokens % block or self.steps * block % self.max_new_tokens:
+            raise ValueError(
+                f"block_length ({block}) must divide max_new_tokens ({self.max_new_tokens}), and "
+                f"the number of blocks must divide steps ({self.steps}): every block takes a whole "
+                "number of steps"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> "DecodingParams":
+        if self.refresh_every is not None and self.cache == "none":
+            raise ValueError(
+                f"refresh_every is {self.refresh_every} and cache is none: there is nothing to "
+                "refresh, so choose prefix or dual or leave it null"
+            )
+        if self.alg_temp > 0 and self.rule == "threshold":
+            raise ValueError(
+                f"alg_temp is {self.alg_temp} and rule is threshold, which draws no positions: set "
+                "alg_temp to 0 or choose maskgit_plus, topk_margin or entropy"
             )
         return self

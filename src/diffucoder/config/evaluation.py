@@ -10,15 +10,25 @@ from diffucoder.config.rewards import SandboxParams
 from diffucoder.config.training import EngineParams
 
 Checkpoint = Literal["adapted", "instruct", "grpo"]
-Benchmark = Literal[
-    "humaneval",
-    "humaneval_plus",
-    "mbpp",
-    "mbpp_sanitized",
-    "mbpp_plus",
-    "bigcodebench_hard",
+Infilling = Literal[
+    "humaneval_single_line",
+    "humaneval_multi_line",
+    "humaneval_random_span",
+    "humaneval_random_span_light",
 ]
-Style = Literal["instruct", "completion"]
+Benchmark = (
+    Literal[
+        "humaneval",
+        "humaneval_plus",
+        "mbpp",
+        "mbpp_sanitized",
+        "mbpp_plus",
+        "bigcodebench_hard",
+    ]
+    | Infilling
+)
+ModelStyle = Literal["instruct", "completion"]
+Style = ModelStyle | Literal["infilling"]
 Extraction = Literal["fenced", "sanitised"]
 
 
@@ -63,13 +73,16 @@ class EvaluationParams(Params):
         benchmarks_folder: where the files of external suites lie, absolute or from the
             project's root.
         styles: how each checkpoint is asked an external suite: `instruct` as a user's turn,
-            `completion` as the beginning of a program that it goes on with.
+            `completion` as the beginning of a program that it goes on with. Suites of holes are
+            asked as what they are.
+        infilling_lengths: tokens to try for a hole; the likeliest filling is taken.
         benchmarks: external suites; one whose file is absent is skipped and reported.
         ks: the k of pass@k; one above a problem's number of samples is left out.
         bootstrap: the intervals.
         sandbox: limits of the programs.
         engine: processes that decode, `micro_batch` completions together on each.
         work: folder for the decoding's log and parts.
+        trace: alternatives to record at each reveal, in `work`; null records no trace.
     """
 
     problems: int | None = Field(ge=1)
@@ -77,13 +90,15 @@ class EvaluationParams(Params):
     sampled: DecodingParams
     greedy: DecodingParams
     benchmarks_folder: str
-    styles: dict[Checkpoint, Style]
+    styles: dict[Checkpoint, ModelStyle]
+    infilling_lengths: list[int] = Field(min_length=1)
     benchmarks: dict[Benchmark, BenchmarkParams]
     ks: list[int] = Field(min_length=1)
     bootstrap: BootstrapParams
     sandbox: SandboxParams
     engine: EngineParams
     work: str
+    trace: int | None = Field(ge=0)
 
     @model_validator(mode="after")
     def _measurable(self) -> "EvaluationParams":
@@ -94,6 +109,10 @@ class EvaluationParams(Params):
         asked = {name for suite in self.benchmarks.values() for name in suite.checkpoints}
         if without := sorted(asked - set(self.styles)):
             raise ValueError(f"styles has no entry for {without}, which benchmarks ask")
+        if min(self.infilling_lengths) < 1:
+            raise ValueError(
+                f"infilling_lengths must be at least 1 token each, got {self.infilling_lengths}"
+            )
         if self.greedy.temperature != 0:
             raise ValueError(
                 f"greedy.temperature is {self.greedy.temperature}: greedy decoding takes the most "

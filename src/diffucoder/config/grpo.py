@@ -63,6 +63,8 @@ class GrpoParams(Params):
         reference_sync_every: steps between copies of the policy into the reference.
         max_prompt_tokens: longer prompts are left out and reported.
         decoding: how rollouts are sampled.
+        trace: alternatives to record at each reveal of a rollout, in `work`; null records no
+            trace.
         generation_batch: completions decoded together on a rank.
         estimator: the estimator of log-likelihoods.
         rewards: reward functions and weights.
@@ -80,6 +82,7 @@ class GrpoParams(Params):
     reference_sync_every: int = Field(ge=1)
     max_prompt_tokens: int = Field(ge=1)
     decoding: DecodingParams
+    trace: int | None = Field(ge=0)
     generation_batch: int = Field(ge=1)
     estimator: EstimatorParams
     rewards: RewardParams

@@ -1,5 +1,7 @@
 """Sampling from masked diffusion language models."""
 
-from diffucoder.decoding.sampler import Generation, generate
+from diffucoder.decoding.request import Completion, Request, Step
+from diffucoder.decoding.sampler import Generation, decode, generate, stream
+from diffucoder.decoding.session import Session
 
-__all__ = ["Generation", "generate"]
+__all__ = ["Completion", "Generation", "Request", "Session", "Step", "decode", "generate", "stream"]

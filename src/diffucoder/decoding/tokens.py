@@ -7,23 +7,19 @@ import torch
 from torch import Tensor
 
 
-def distribution(
-    logits_NV: Tensor, banned: list[int], temperature: float, top_p: float, top_k: int
-) -> Tensor:
+def distribution(logits_NV: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:
     """The distribution to draw from, in float32 `[N, V]`.
 
     Temperature first, then the nucleus, then the best k of it: the order of Dream's
     `diffusion_generate`.
 
     Args:
-        logits_NV: aligned logits; float32 ones are written to.
-        banned: tokens that are never text (the mask token).
+        logits_NV: aligned logits, minus infinity for what may not be drawn.
         temperature: divides the logits; 0 leaves them, since then the best token is taken.
         top_p: nucleus share, 1 keeps all.
         top_k: number of tokens kept, 0 keeps all.
     """
     logits_NV = logits_NV.float()
-    logits_NV[:, banned] = -torch.inf
     if temperature > 0:
         logits_NV = logits_NV / temperature
     probs_NV = logits_NV.softmax(1)

@@ -2,19 +2,22 @@
 
 A request is a row with `checkpoint`, `suite`, `problem_id`, `sample`, `decoding` (a label),
 `prompt`, and `style`: `instruct` puts the prompt into a user's turn, `completion` lets the model
-go on with it as with any text.
+go on with it as with any text, `infilling` lets it fill the hole that `<|mask|>` stands for.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
-from diffucoder.decoding import generate
+from diffucoder.data.tokenizer import MASK, encode_chat, encode_texts, special_ids
+from diffucoder.decoding import Completion, decode
+from diffucoder.decoding import Request as DecodingRequest
+from diffucoder.decoding.infilling import fill
 from diffucoder.errors import BadData
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ UNANSWERED: dict[str, Any] = {
     "pieces": [],
     "reveal_step": [],
     "length": 0,
+    "trace": None,
 }
 
 
@@ -69,6 +73,7 @@ def answer(
     seed: int,
     batch_size: int,
     shard: tuple[int, int] = (0, 1),
+    alternatives: int | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Decode the requests batch by batch.
 
@@ -80,10 +85,12 @@ def answer(
         seed: of the run.
         batch_size: requests decoded together.
         shard: this rank and the number of ranks, which take the batches in turn.
+        alternatives: tokens to record at each reveal; None records no trace.
 
     Yields:
         For each batch the requests with `text`, `tokens`, `pieces` (each token as text),
-        `reveal_step`, `length` and `excluded`: empty, or why no answer was asked for.
+        `reveal_step`, `length`, `trace` (or None) and `excluded`: empty, or why no answer was
+        asked for.
 
     Raises:
         BadData: if the tokenizer lacks one of the special tokens.
@@ -99,20 +106,75 @@ def answer(
         yield [{**requests[index], **UNANSWERED, "excluded": reasons[index]} for index in mine]
     lengths = {index: len(prompt) for index, prompt in prompts.items()}
     for indices in batches(lengths, batch_size)[rank::ranks]:
-        decoded = generate(
+        rows = [
+            DecodingRequest(
+                prompts[index],
+                [special.mask] * decoding.max_new_tokens,
+                decoding,
+                end,
+                torch.Generator().manual_seed(row_seed(seed, requests[index])),
+                alternatives=alternatives,
+            )
+            for index in indices
+        ]
+        found = decode(model, rows, special.mask, special.pad).rows
+        yield [
+            {**requests[index], **_answered(tokenizer, completion)}
+            for index, completion in zip(indices, found, strict=True)
+        ]
+
+
+def fill_in(
+    model: nn.Module,
+    tokenizer: "PreTrainedTokenizerBase",
+    requests: Sequence[Request],
+    decoding: DecodingParams,
+    lengths: Sequence[int],
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[list[dict[str, Any]]]:
+    """Fill the hole of each request: all lengths together, and the likeliest is the answer.
+
+    Args:
+        model: as in `answer`.
+        tokenizer: as in `answer`.
+        requests: rows that share `decoding` and have the style `infilling`.
+        decoding: how to denoise; sets the pace, not the length.
+        lengths: tokens to try for the hole.
+        seed: of the run.
+        shard: this rank and the number of ranks, which take the requests in turn.
+
+    Yields:
+        Each request as `answer` does, in a list of its own; its lists run over the hole.
+
+    Raises:
+        BadData: if the tokenizer lacks one of the special tokens.
+    """
+    special = special_ids(tokenizer)
+    room = model.config.max_position_embeddings - max(lengths)
+    for request in requests[shard[0] :: shard[1]]:
+        parts = list(encode_texts(tokenizer, request["prompt"].split(MASK)))
+        given = sum(map(len, parts))
+        if given > room:
+            reason = (
+                f"the text around the hole has {given} tokens, and the model's context leaves room "
+                f"for {room}"
+            )
+            yield [{**request, **UNANSWERED, "excluded": reason}]
+            continue
+        draws = torch.Generator().manual_seed(row_seed(seed, request))
+        found = fill(
             model,
-            [prompts[index] for index in indices],
+            parts,
+            [lengths],
             decoding,
             special.mask,
-            end,
+            special.end_of_text,
             special.pad,
-            [torch.Generator().manual_seed(row_seed(seed, requests[index])) for index in indices],
-        )
-        steps_BL = decoded.reveal_step.tolist()
-        yield [
-            {**requests[index], **_answered(tokenizer, tokens, steps)}
-            for index, tokens, steps in zip(indices, decoded.completions, steps_BL, strict=True)
-        ]
+            draws,
+        )[0]
+        hole = replace(found.completion, tokens=found.holes[0])
+        yield [{**request, **_answered(tokenizer, hole)}]
 
 
 def _encoded(
@@ -136,9 +198,8 @@ def _encoded(
     return prompts, reasons
 
 
-def _answered(
-    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], steps: list[int]
-) -> dict[str, Any]:
+def _answered(tokenizer: "PreTrainedTokenizerBase", completion: Completion) -> dict[str, Any]:
+    tokens = completion.tokens
     return {
         "text": tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -147,7 +208,8 @@ def _answered(
         "pieces": [
             tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in tokens
         ],
-        "reveal_step": steps[: len(tokens)],
+        "reveal_step": completion.reveal_step[: len(tokens)].tolist(),
         "length": len(tokens),
+        "trace": completion.trace,
         "excluded": "",
     }

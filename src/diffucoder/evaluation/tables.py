@@ -35,7 +35,7 @@ class Completions(_Table):
     steps: Series[int] = pa.Field(ge=1)
     decoding_params: Series[str]
     prompt: Series[str]
-    style: Series[str] = pa.Field(isin=["instruct", "completion"])
+    style: Series[str] = pa.Field(isin=["instruct", "completion", "infilling"])
     text: Series[str]
     code: Series[str]
     status: Series[str] = pa.Field(str_length={"min_value": 1})

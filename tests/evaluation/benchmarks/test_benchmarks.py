@@ -70,6 +70,16 @@ def test_base_models_continue_the_prompt(tmp_path: Path) -> None:
     assert benchmarks.assemble("ask", "no code") is None
 
 
+def test_holes_are_put_as_they_are(tmp_path: Path) -> None:
+    hole = HUMANEVAL | {"canonical_solution": "    return double(", "suffix": "double(x))\n"}
+    with gzip.open(tmp_path / "HumanEval-SingleLineInfilling.jsonl.gz", "wt") as file:
+        file.write(json.dumps(hole) + "\n")
+    (problem,) = benchmarks.load("humaneval_single_line", tmp_path)
+    assert problem["prompt"] == HUMANEVAL["prompt"] + "<|mask|>double(x))\n"
+    program = benchmarks.assemble(problem["prompt"], hole["canonical_solution"], "infilling")
+    assert program == problem["reference"] == HUMANEVAL["prompt"] + "    return double(double(x))\n"
+
+
 def test_absent_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"HumanEval\.jsonl\.gz"):
         benchmarks.load("humaneval", tmp_path)
@@ -93,6 +103,10 @@ def test_real_references_pass(benchmarks_dir: Path) -> None:
     # Among them problems whose tests use helpers, and functions named like built-ins.
     chosen = [*suites["humaneval"][::8], suites["humaneval"][38], *suites["mbpp"][::25]]
     chosen += [record for record in suites["mbpp"] if record["entry_point"] == "sum"]
+    for name, count in (("single_line", 1033), ("multi_line", 5815), ("random_span", 1640)):
+        holes = benchmarks.load(f"humaneval_{name}", benchmarks_dir)
+        assert len(holes) == count
+        chosen += holes[:: count // 8]
     with Sandbox(workers=2) as sandbox:
         verdicts = sandbox.run(
             Program(r["reference"], r["check"] or r["tests"], r["entry_point"]) for r in chosen

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import EvaluationParams
+from diffucoder.decoding import trace
 from diffucoder.errors import BadData
 from diffucoder.evaluation.tables import Completions, PassAtK
 from diffucoder.pipelines.evaluation.completions import requests, spread
@@ -40,8 +41,9 @@ def test_checkpoints_side_by_side(
 ) -> None:
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    shutil.copy(benchmarks_dir / "HumanEval.jsonl.gz", folder)
-    changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder)}
+    for name in ("HumanEval.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl.gz"):
+        shutil.copy(benchmarks_dir / name, folder)
+    changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder), "trace": 2}
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
     rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
     table = pd.DataFrame(rows)
@@ -77,6 +79,15 @@ def test_checkpoints_side_by_side(
     assert {(name, "p2") for name in ("adapted", "instruct", "grpo")} <= left_out
     external = sorted(name for name, task in left_out if task.startswith("HumanEval/"))
     assert external == ["adapted"] * 2 + ["grpo"] * 2 + ["instruct"] * 2
+    assert len([name for name, task in left_out if task.startswith("SingleLine")]) == 2
+
+    traces = trace.read(tmp_path / "work" / "traces" / "part-00000.parquet")
+    keys = ["checkpoint", "suite", "problem_id", "sample", "decoding"]
+    for row in completions.itertuples():
+        told = traces.pop("/".join(str(getattr(row, key)) for key in keys))
+        steps = dict(zip(told.position, told.reveal_step, strict=True))
+        assert [steps[place] for place in range(row.length)] == list(row.reveal_step)
+    assert not traces
 
 
 PLUS = {

@@ -1,17 +1,20 @@
 """Rollouts: what is drawn, scored and recorded, with a real sandbox and a tiny model."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.rewards import RewardTerm
 from diffucoder.data.tokenizer import encode_chat, special_ids
+from diffucoder.decoding import trace
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
@@ -99,6 +102,44 @@ def test_advantages_are_rewards_less_the_mean_of_the_others(
         for g, value in enumerate(found_G):
             others = [reward.item() for h, reward in enumerate(row_G) if h != g]
             assert value.item() == pytest.approx(row_G[g].item() - sum(others) / len(others))
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_scoring_passes_see_the_filler_that_the_sampler_saw(
+    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, drop: bool
+) -> None:
+    def end_sometimes(module: nn.Module, args: tuple, output: Tensor) -> None:
+        output[..., sampler.special.turn_end] += 5
+
+    options = {"drop_after_end": drop, "cache": "dual", "rule": "threshold", "threshold": 0.5}
+    decoding = sampler.params.decoding.model_copy(update=options)
+    changed = replace(sampler, params=sampler.params.model_copy(update={"decoding": decoding}))
+    hook = model.get_output_embeddings().register_forward_hook(end_sometimes)
+    batch = changed.roll_out(model.eval(), [task(tokenizer, 1)], step=0, first_row=0).batch
+    hook.remove()
+    assert not batch.completion_mask.all()
+    assert torch.equal(
+        batch.context_mask,
+        batch.completion_mask if drop else torch.ones_like(batch.completion_mask),
+    )
+
+
+def test_traces_of_rollouts_are_kept_on_request(
+    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tasks = [task(tokenizer, n) for n in (1, 2)]
+    plain = sampler.roll_out(model.eval(), tasks, step=0, first_row=0)
+    plain.write_traces(tmp_path / "none", step=1, rank=0)
+    assert not (tmp_path / "none").exists()
+    wanting = replace(sampler, params=sampler.params.model_copy(update={"trace": 3}))
+    rollout = wanting.roll_out(model, tasks, step=0, first_row=0)
+    rollout.write_traces(tmp_path, step=1, rank=0)
+    traces = trace.read(tmp_path / "step-000001-0000.parquet")
+    group = sampler.params.completions_per_prompt
+    assert list(traces) == [f"p{n}/{number}" for n in (1, 2) for number in range(group)]
+    assert torch.equal(plain.batch.completion_ids, rollout.batch.completion_ids)
+    for row_L, found in zip(rollout.batch.completion_ids, traces.values(), strict=True):
+        assert row_L[found.position].tolist() == found.token
 
 
 def test_a_fenced_solution_earns_the_whole_reward(

@@ -5,12 +5,14 @@ import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from diffucoder.config.evaluation import Style
 from diffucoder.rewards.extract import parse
 
+__all__ = ["Record", "Style", "ask", "fenced", "helpers", "make", "read_rows"]
+
 Record = dict[str, Any]
-Style = Literal["instruct", "completion", "infilling"]
 
 _ASK = "Write one self-contained Python program and put it in a single fenced code block."
 

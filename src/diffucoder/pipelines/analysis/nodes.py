@@ -57,6 +57,7 @@ def sweep_temperature(
             analysis.work,
             seed,
             environment,
+            analysis.trace,
         )
         return score(completions, by_key({"heldout": heldout}), sandbox)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def requests(
         checkpoint: who is asked.
         decoding: label of how to decode.
         samples: completions a problem.
-        style: whether the prompt is a user's turn or the beginning of a text.
+        style: whether the prompt is a user's turn, the beginning of a text, or a text with a hole.
     """
     rows = problems[["problem_id", "prompt"]].merge(
         pd.DataFrame({"sample": range(samples)}), how="cross"
@@ -59,6 +59,8 @@ def decode(
     work: str,
     seed: int,
     environment: Mapping[str, str],
+    trace: int | None = None,
+    infilling_lengths: Sequence[int] = (),
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Answer requests in processes of the engine.
 
@@ -68,9 +70,11 @@ def decode(
         decodings: settings of each label of decoding.
         stage: for logs.
         engine: processes and batches.
-        work: folder for the log and the parts; parts of an earlier run are removed.
+        work: folder for the log, the parts and the traces; those of an earlier run are removed.
         seed: of the run.
         environment: for the processes.
+        trace: alternatives to record at each reveal; None records no trace.
+        infilling_lengths: tokens to try for holes, where any are asked.
 
     Returns:
         The completions in the order of `asked` with `temperature`, `steps` and the settings as
@@ -85,7 +89,8 @@ def decode(
 
     folder = Path(work).resolve()
     parts = folder / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
+    for left in (parts, folder / "traces"):
+        shutil.rmtree(left, ignore_errors=True)
     parts.mkdir(parents=True)
     asked.reset_index(drop=True).rename_axis("row").reset_index().to_parquet(
         folder / "requests.parquet"
@@ -95,6 +100,8 @@ def decode(
         parameters={
             "decodings": {name: value.model_dump() for name, value in decodings.items()},
             "engine": engine.model_dump(mode="json"),
+            "trace": trace,
+            "infilling_lengths": list(infilling_lengths),
         },
         inputs={
             "requests": folder / "requests.parquet",

@@ -1,11 +1,11 @@
 """Evaluation's node: ask, decode, run the answers, estimate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
-from diffucoder.config.evaluation import EvaluationParams, Style
+from diffucoder.config.evaluation import Checkpoint, EvaluationParams, Infilling, Style
 from diffucoder.errors import BadData
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
 
@@ -62,6 +62,8 @@ def evaluate(
             evaluation.work,
             seed,
             environment,
+            evaluation.trace,
+            evaluation.infilling_lengths,
         )
         # A problem's tests are the same in every style.
         records = by_key({name: next(iter(styles.values())) for name, styles in suites.items()})
@@ -94,7 +96,7 @@ def _suites(
                     pd.DataFrame(benchmarks.load(name, Path(evaluation.benchmarks_folder), style)),
                     benchmark.problems,
                 )
-                for style in {evaluation.styles[asked] for asked in benchmark.checkpoints}
+                for style in {_style(evaluation, name, asked) for asked in benchmark.checkpoints}
             }
         except FileNotFoundError as error:
             skipped.append({"suite": name, "reason": str(error)})
@@ -141,11 +143,18 @@ def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:
             else evaluation.samples
         )
         for checkpoint, count in samples.items():
-            style = evaluation.styles[checkpoint] if benchmark else "instruct"
+            style = _style(evaluation, suite, checkpoint)
             problems = by_style[style]
             asked.append(requests(suite, problems, checkpoint, "sampled", count, style))
             asked.append(requests(suite, problems, checkpoint, "greedy", 1, style))
     return pd.concat(asked, ignore_index=True)
+
+
+def _style(evaluation: EvaluationParams, suite: str, checkpoint: Checkpoint) -> Style:
+    """How a checkpoint is asked a suite."""
+    if suite in get_args(Infilling):
+        return "infilling"
+    return evaluation.styles[checkpoint] if suite in evaluation.benchmarks else "instruct"
 
 
 def _metrics(pass_at_k: pd.DataFrame) -> dict[str, float]:

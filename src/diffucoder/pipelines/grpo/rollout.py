@@ -5,7 +5,7 @@ Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas posit
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import SpecialIds
-from diffucoder.decoding import generate
+from diffucoder.decoding import Completion, Request, decode, trace
 from diffucoder.engine.context import Context
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, score
@@ -69,6 +69,7 @@ class Rollout:
         advantages: leave-one-out advantages `[P, G]`.
         rewards: rewards `[P, G]`.
         reward_seconds: time spent in the sandbox.
+        traces: of the completions, if asked for.
     """
 
     tasks: list[Task]
@@ -77,6 +78,7 @@ class Rollout:
     advantages: Tensor
     rewards: Tensor
     reward_seconds: float
+    traces: list[trace.Trace]
 
     def metrics(self, context: Context) -> dict[str, float]:
         """Means over the completions of all ranks; every rank calls it."""
@@ -116,6 +118,16 @@ class Rollout:
         folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_parquet(folder / f"step-{step:06d}-{rank:04d}.parquet", index=False)
 
+    def write_traces(self, folder: Path, step: int, rank: int) -> None:
+        """Write the traces, named problem/number, as a Parquet file of their own, if any."""
+        if not self.traces:
+            return
+        group = self.rewards.shape[1]
+        names = [f"{task.problem_id}/{number}" for task in self.tasks for number in range(group)]
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"step-{step:06d}-{rank:04d}.parquet"
+        trace.write(dict(zip(names, self.traces, strict=True)), file)
+
 
 def step_of(part: Path) -> int:
     """The step of a file that `Rollout.write` wrote."""
@@ -145,21 +157,27 @@ class Sampler:
         repeated = [task for task in tasks for _ in range(group)]
         rows = range(first_row, first_row + len(repeated))
         streams = [self.context.generator(step, ROLLOUT, row) for row in rows]
-        canvas_BL, texts, tokens = self._sample(model, repeated, self.params.decoding, streams)
+        made, texts = self._sample(
+            model, repeated, self.params.decoding, streams, self.params.trace
+        )
         began = time.monotonic()
-        scored = self._score(repeated, texts, tokens)
+        scored = self._score(repeated, texts, [completion.tokens for completion in made])
         seconds = time.monotonic() - began
         rewards_PG = torch.tensor([s.reward for s in scored]).view(len(tasks), group)
         batch = from_canvas(
             [task.prompt_tokens for task in repeated],
-            canvas_BL,
+            torch.stack([completion.canvas for completion in made]),
             self.special.turn_end,
             self.special.pad,
         )
+        if self.params.decoding.drop_after_end:
+            # The sampler looked at no filler either.
+            batch = replace(batch, canvas_mask=None)
         advantages_PG = leave_one_out(rewards_PG)
         # Exactly 0 where nothing is to be learned, whatever rounding left.
         advantages_PG[zero_variance(rewards_PG)] = 0.0
-        return Rollout(tasks, scored, batch, advantages_PG, rewards_PG, seconds)
+        traces = [completion.trace for completion in made if completion.trace is not None]
+        return Rollout(tasks, scored, batch, advantages_PG, rewards_PG, seconds, traces)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks."""
@@ -167,8 +185,8 @@ class Sampler:
         mine = range(self.context.rank, len(tasks) * options.samples, self.context.world_size)
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
-        _, texts, tokens = self._sample(model, repeated, options.decoding, streams)
-        scored = self._score(repeated, texts, tokens)
+        made, texts = self._sample(model, repeated, options.decoding, streams)
+        scored = self._score(repeated, texts, [completion.tokens for completion in made])
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
@@ -179,31 +197,36 @@ class Sampler:
         tasks: list[Task],
         decoding: DecodingParams,
         streams: list[torch.Generator],
-    ) -> tuple[Tensor, list[str], list[list[int]]]:
-        """Canvas `[B, L]`, texts and tokens, in the order of `tasks`."""
-        canvas_BL = torch.zeros((len(tasks), decoding.max_new_tokens), dtype=torch.long)
-        tokens: list[list[int]] = [[] for _ in tasks]
+        alternatives: int | None = None,
+    ) -> tuple[list[Completion], list[str]]:
+        """Completions and their texts, in the order of `tasks`."""
+        canvas = [self.special.mask] * decoding.max_new_tokens
+        made: dict[int, Completion] = {}
         # Prompts of like length together, so that little padding is computed.
         order = sorted(range(len(tasks)), key=lambda row: len(tasks[row].prompt_tokens))
         size = self.params.generation_batch
         for at in range(0, len(order), size):
             rows = order[at : at + size]
-            made = generate(
-                model,
-                [tasks[row].prompt_tokens for row in rows],
-                decoding,
-                self.special.mask,
-                self.special.turn_end,
-                self.special.pad,
-                [streams[row] for row in rows],
-            )
-            canvas_BL[rows] = made.canvas
-            for row, completion in zip(rows, made.completions, strict=True):
-                tokens[row] = completion
+            requests = [
+                Request(
+                    tasks[row].prompt_tokens,
+                    canvas,
+                    decoding,
+                    self.special.turn_end,
+                    streams[row],
+                    alternatives=alternatives,
+                )
+                for row in rows
+            ]
+            decoded = decode(model, requests, self.special.mask, self.special.pad)
+            made |= zip(rows, decoded.rows, strict=True)
+        completions = [made[row] for row in range(len(tasks))]
         texts = self.tokenizer.batch_decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            [completion.tokens for completion in completions],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
         )
-        return canvas_BL, texts, tokens
+        return completions, texts
 
     def _score(
         self, tasks: Sequence[Task], texts: Sequence[str], tokens: Sequence[list[int]]

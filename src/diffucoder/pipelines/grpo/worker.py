@@ -27,7 +27,7 @@ from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators
 
-ROLLOUTS = "rollouts"
+ROLLOUTS, TRACES = "rollouts", "traces"
 
 
 def work(job: Job, context: Context) -> None:
@@ -84,14 +84,15 @@ def work(job: Job, context: Context) -> None:
 
 
 def forget_rollouts(context: Context, step: int) -> None:
-    """Delete the rollouts of steps after the first `step`, which are about to be done again.
+    """Delete rollouts and traces of steps after the first `step`: they will be done again.
 
     The number of ranks may be another one now, and so the names of their files.
     """
     if context.rank == 0:
-        for part in (context.job.work / ROLLOUTS).glob("step-*.parquet"):
-            if step_of(part) > step:
-                part.unlink()
+        for folder in (ROLLOUTS, TRACES):
+            for part in (context.job.work / folder).glob("step-*.parquet"):
+                if step_of(part) > step:
+                    part.unlink()
     context.barrier()
 
 
@@ -181,6 +182,7 @@ def one_step(
     updated = time.monotonic()
     rollout.write(context.job.work / ROLLOUTS, step + 1, context.rank)
     contained = {"sandbox/mechanisms": float(sampler.sandbox.mechanisms)}
+    rollout.write_traces(context.job.work / TRACES, step + 1, context.rank)
     times = {
         name: sum(iteration[name] for iteration in iterations)
         for name in (iterations[0] if iterations else {})
