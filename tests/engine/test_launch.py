@@ -161,7 +161,7 @@ def test_two_ranks_cut_in_every_way_end_as_uninterrupted_ones(
 
     moments, cut = random.Random(5), job(params, "cut")
 
-    def cut_by(action: Callable[[psutil.Popen], None]) -> tuple[int, str]:
+    def cut_by(action: Callable[[psutil.Popen], None], seconds: float = 10) -> tuple[int, str]:
         """Run until a random moment, then act; returns the node's exit code and its message."""
         done = len(read_metrics(cut.work / "metrics.jsonl"))
         node = start_node(cut, "tiny_stage")
@@ -169,7 +169,7 @@ def test_two_ranks_cut_in_every_way_end_as_uninterrupted_ones(
         time.sleep(moments.uniform(0.0, 0.3))
         workers = ranks_of(node)
         action(node)
-        assert not psutil.wait_procs(workers.values(), timeout=10)[1]
+        assert not psutil.wait_procs(workers.values(), timeout=seconds)[1]
         message = node.communicate()[1]
         return node.returncode, message
 
@@ -181,9 +181,9 @@ def test_two_ranks_cut_in_every_way_end_as_uninterrupted_ones(
     assert code == 1
     assert "rank 1 ended by signal SIGKILL, so all were ended" in message
     assert cut_by(psutil.Popen.kill)[0] == -signal.SIGKILL
-    code, message = cut_by(psutil.Popen.terminate)
+    code, message = cut_by(psutil.Popen.terminate, PATIENCE)
     assert "KeyboardInterrupt: tiny: stopped by SIGTERM" in message
-    code, message = cut_by(lambda node: node.send_signal(signal.SIGINT))
+    code, message = cut_by(lambda node: node.send_signal(signal.SIGINT), PATIENCE)
     assert "KeyboardInterrupt: tiny: stopped by SIGINT" in message
     assert not (cut.output / "COMPLETE").exists()
     node = start_node(cut, "tiny_stage")

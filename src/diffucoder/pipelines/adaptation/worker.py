@@ -17,6 +17,7 @@ from diffucoder.engine import deepspeed
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.plan import announce
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.attention import document_mask, opened_mask, reveal_draw, reveal_share
 from diffucoder.model.positions import packed_position_ids
@@ -29,11 +30,13 @@ def work(job: Job, context: Context) -> None:
     params = PhaseParams(**job.parameters)
     model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
     set_bidirectional(model)
+    shards = ShardReader(job.inputs["shards"])
+    announce(context, model, params.training, shards.length)
     engine = deepspeed.initialize(model, params.training)
     fit(
         context,
         engine,
-        packed_rows(ShardReader(job.inputs["shards"]), job.seed),
+        packed_rows(shards, job.seed),
         preparer(params, special_ids(tokenizer).mask, context.generator),
         partial(adaptation_loss, params.weighting),
     )

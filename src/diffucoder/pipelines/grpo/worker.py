@@ -18,6 +18,7 @@ from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.engine import deepspeed, loop, state
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
+from diffucoder.engine.plan import announce
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
 from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, step_of
@@ -42,7 +43,13 @@ def work(job: Job, context: Context) -> None:
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
     reference = reference_of(model, params, context.device)
     updates = params.training.steps * params.inner_iterations
-    engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
+    training = params.training.model_copy(update={"steps": updates})
+    longest = params.max_prompt_tokens + params.decoding.max_new_tokens
+    # Both views of a pair wait for the backward pass together.
+    passes = 2 * params.estimator.pairs if params.estimator.name == "coupled" else 1
+    weights = sum(weight.numel() for weight in reference.parameters())
+    announce(context, model, training, longest, passes, beside=weights)
+    engine = deepspeed.initialize(model, training)
     special = special_ids(tokenizer)
     estimator = estimators.get(
         params.estimator.name, mask_token_id=special.mask, **params.estimator.options()

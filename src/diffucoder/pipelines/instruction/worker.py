@@ -20,6 +20,7 @@ from diffucoder.engine import deepspeed
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.plan import announce
 from diffucoder.model import load, set_bidirectional
 from diffucoder.pipelines.instruction.rows import (
     condition_share,
@@ -50,6 +51,7 @@ def work(job: Job, context: Context) -> None:
         )
     model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
     set_bidirectional(model)
+    announce(context, model, params.training, params.row_length)
     engine = deepspeed.initialize(model, params.training)
     fit(
         context,
