@@ -8,8 +8,13 @@ from torch.distributed.run import main
 
 
 def say_failure(error: ChildFailedError) -> None:
-    """Name the rank that failed first; the others end because of it."""
-    rank, failure = error.get_first_failure()
+    """Name the rank that failed first; the others end because of it.
+
+    torchrun looks at its ranks now and then. By then the others may have noticed that one is
+    gone, and have failed as well; but only the first was killed from outside.
+    """
+    failures = error.failures.items()
+    rank, failure = min(failures, key=lambda item: (item[1].exitcode >= 0, item[1].timestamp))
     code = failure.exitcode
     ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     print(f"rank {rank} ended {ended}, so all were ended", flush=True)
