@@ -20,6 +20,7 @@ from diffucoder.errors import BadParameters
 # Qwen2.5-Coder-7B.
 LARGE = Shape(
     weights=7_615_616_512,
+    trained=7_615_616_512,
     largest=152_064 * 3_584,
     layers=28,
     hidden=3_584,
@@ -134,7 +135,8 @@ def test_a_plan_is_printed_and_written(
     context = context_of(job(training()))
     announce(context, tiny_model(0), training(), length=12)
     said = capfd.readouterr().out
-    assert "tiny: 0.0 M weights; 6 steps of 8 rows of 12 tokens: 0.0 M tokens" in said
+    assert "tiny: 0.0 M weights, 0.0 M of them trained" in said
+    assert "tiny: 6 steps of 8 rows of 12 tokens: 0.0 M tokens" in said
     assert "1 rank, ZeRO stage 0, fp32: 8 rows of a step each, 8 at a time" in said
     assert "2 kept" in said
     plan = json.loads((context.job.work / PLAN_FILE).read_text())

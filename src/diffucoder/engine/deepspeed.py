@@ -22,6 +22,7 @@ import deepspeed
 
 from diffucoder.config.training import OptimizerParams, TrainingParams
 from diffucoder.datasets.atomic import atomic_directory
+from diffucoder.engine import lora
 from diffucoder.engine.clock import Stopwatch
 from diffucoder.engine.flops import Counter
 from diffucoder.engine.launch import die_with_parent
@@ -328,7 +329,7 @@ def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> 
         if engine.runtime.global_rank == 0:
             try:
                 with atomic_directory(path) as partial:
-                    model.save_pretrained(partial)
+                    model.save_pretrained(partial, state_dict=lora.merged(model))
                     tokenizer.save_pretrained(partial)
             except (OSError, SafetensorError) as error:
                 raise TrainingFailed(

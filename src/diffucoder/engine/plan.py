@@ -41,7 +41,8 @@ class Shape:
     """What memory depends on in a model and its rows.
 
     Attributes:
-        weights: numbers that are trained or frozen.
+        weights: numbers of the model, adapters included.
+        trained: those that get gradients.
         largest: weights of the largest module without parts, gathered at once by ZeRO-3.
         layers, hidden, heads_width, intermediate, vocabulary: sizes of the model; `heads_width`
             is all query heads' channels.
@@ -51,6 +52,7 @@ class Shape:
     """
 
     weights: int
+    trained: int
     largest: int
     layers: int
     hidden: int
@@ -125,6 +127,7 @@ def shape_of(model: "PreTrainedModel", length: int, passes: int = 1, beside: int
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Shape(
         weights=sum(weight.numel() for weight in model.parameters()),
+        trained=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         largest=max(_own_weights(module) for module in model.modules()),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
@@ -149,16 +152,18 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
         activations = shape.layers * stream + layer
     else:
         activations = shape.layers * layer
+    frozen = shape.weights - shape.trained
     offloaded = {"none": 0, "optimizer": OPTIMIZER_BYTES, "optimizer+weights": 18}[engine.offload]
     return Plan(
-        states=shape.weights * state_bytes(engine, world_size)
+        states=shape.trained * state_bytes(engine, world_size)
+        + frozen * narrow / (world_size if engine.zero_stage == 3 else 1)
         + (2 * narrow * shape.largest if engine.zero_stage == 3 else 0)
         + narrow * shape.beside,
         activations=activations,
         logits=LOGIT_BYTES * tokens * shape.vocabulary,
-        host=HOST_FACTOR * offloaded * shape.weights / machines,
+        host=HOST_FACTOR * offloaded * shape.trained / machines,
         # Weights as they compute, master weights, two moments.
-        save=shape.weights * (narrow + (12 if engine.zero_stage else 8)),
+        save=shape.weights * narrow + shape.trained * (12 if engine.zero_stage else 8),
     )
 
 
@@ -194,9 +199,10 @@ def describe(shape: Shape, plan: Plan, training: TrainingParams, world_size: int
     tokens = training.steps * training.batch_size * shape.length
     share = training.batch_size // world_size
     kept = engine.keep_last + engine.keep_best
-    lines = [
-        f"{shape.weights / 1e6:,.1f} M weights; {training.steps:,} steps of "
-        f"{training.batch_size:,} rows of {shape.length:,} tokens: {tokens / 1e6:,.1f} M tokens",
+    return [
+        f"{shape.weights / 1e6:,.1f} M weights, {shape.trained / 1e6:,.1f} M of them trained",
+        f"{training.steps:,} steps of {training.batch_size:,} rows of {shape.length:,} "
+        f"tokens: {tokens / 1e6:,.1f} M tokens",
         f"{world_size} rank{'s' if world_size > 1 else ''}, ZeRO stage {engine.zero_stage}, "
         f"{engine.precision}: {share} rows of a step each, {engine.micro_batch} at a time",
         f"memory of a rank: {plan.device / GB:,.2f} GB (states {plan.states / GB:,.2f}, "
@@ -205,7 +211,6 @@ def describe(shape: Shape, plan: Plan, training: TrainingParams, world_size: int
         f"a save of {plan.save / GB:,.2f} GB every {duration(engine.save_every_s)}, {kept} kept: "
         f"{(kept + 1) * plan.save / GB:,.2f} GB of disk while one is written",
     ]
-    return lines
 
 
 def capacity(context: Context, training: TrainingParams) -> float:

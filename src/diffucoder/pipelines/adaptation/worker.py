@@ -13,7 +13,7 @@ from diffucoder.config.adaptation import PhaseParams, WeightingParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.denoising import denoising_loss
-from diffucoder.engine import deepspeed
+from diffucoder.engine import deepspeed, lora
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
@@ -30,6 +30,8 @@ def work(job: Job, context: Context) -> None:
     params = PhaseParams(**job.parameters)
     model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
     set_bidirectional(model)
+    if params.lora is not None:
+        lora.add(model, params.lora, context.generator())
     shards = ShardReader(job.inputs["shards"])
     announce(context, model, params.training, shards.length)
     engine = deepspeed.initialize(model, params.training)

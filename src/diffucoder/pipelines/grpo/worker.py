@@ -15,7 +15,7 @@ from torch import nn
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import encode_chat, special_ids
-from diffucoder.engine import deepspeed, loop, state
+from diffucoder.engine import deepspeed, loop, lora, state
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.plan import announce
@@ -41,6 +41,8 @@ def work(job: Job, context: Context) -> None:
     set_bidirectional(model)
     positions = model.config.max_position_embeddings
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
+    if params.lora is not None:
+        lora.add(model, params.lora, context.generator())
     reference = reference_of(model, params, context.device)
     updates = params.training.steps * params.inner_iterations
     training = params.training.model_copy(update={"steps": updates})

@@ -16,7 +16,7 @@ from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.data.tokenizer import SpecialIds, special_ids
 from diffucoder.diffusion.denoising import denoising_loss
-from diffucoder.engine import deepspeed
+from diffucoder.engine import deepspeed, lora
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
@@ -51,6 +51,8 @@ def work(job: Job, context: Context) -> None:
         )
     model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
     set_bidirectional(model)
+    if params.lora is not None:
+        lora.add(model, params.lora, context.generator())
     announce(context, model, params.training, params.row_length)
     engine = deepspeed.initialize(model, params.training)
     fit(
