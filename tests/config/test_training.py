@@ -30,6 +30,8 @@ VALID: dict[str, Any] = {
         "nonfinite_limit": 1,
         "save_every_s": 60,
         "keep_last": 1,
+        "attention": "auto",
+        "logits_mib": 256,
         "keep_best": False,
         "on_change": "refuse",
     },

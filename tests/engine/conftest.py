@@ -41,6 +41,8 @@ TRAINING: dict[str, Any] = {
         "gradient_checkpointing": False,
         "compile": False,
         "micro_batch": 8,
+        "attention": "auto",
+        "logits_mib": 256,
         "nonfinite_limit": 1,
         "save_every_s": 1e9,
         "keep_last": 2,

@@ -62,6 +62,9 @@ class LoraParams(Params):
     whole: list[str]
 
 
+Attention = Literal["auto", "sdpa", "varlen", "flash"]
+
+
 class EngineParams(Params):
     """How the work is spread over processes and memory; changes results by rounding at most.
 
@@ -79,6 +82,12 @@ class EngineParams(Params):
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         compile: have torch.compile turn the layers into kernels; the first steps take longer.
         micro_batch: rows of one forward pass.
+        attention: kernel for packed rows under bidirectional attention: `flash` (flash-attn) and
+            `varlen` (torch's) are told where documents begin and need a GPU and bf16; `sdpa` takes
+            a mask; `auto` is the first of these three that runs. Other patterns, such as annealed
+            attention, always run on `sdpa`.
+        logits_mib: memory for logits and what a loss computes from them, in MiB; what does not
+            fit is done in chunks.
         nonfinite_limit: updates in a row whose gradient is not finite before the stage gives up;
             such updates are skipped and counted.
         save_every_s: seconds between saves to resume from.
@@ -98,6 +107,8 @@ class EngineParams(Params):
     gradient_checkpointing: bool
     compile: bool
     micro_batch: int = Field(ge=1)
+    attention: Attention
+    logits_mib: float = Field(gt=0)
     nonfinite_limit: int = Field(ge=1)
     save_every_s: float = Field(gt=0)
     keep_last: int = Field(ge=1)
@@ -122,7 +133,8 @@ class EngineParams(Params):
 # A save may be resumed with other values of these: they move or time the same computation.
 RESUMABLE_WITH_ANY = frozenset(
     {"launcher", "hostfile", "ranks", "threads", "offload", "gradient_checkpointing", "compile"}
-    | {"micro_batch", "nonfinite_limit", "save_every_s", "keep_last", "keep_best", "on_change"}
+    | {"micro_batch", "attention", "logits_mib", "nonfinite_limit", "save_every_s", "keep_last"}
+    | {"keep_best", "on_change"}
 )
 
 

@@ -193,7 +193,8 @@ def _diverged(context: Context, engine: Engine, step: int) -> str:
 
 
 def _note(metrics: Metrics) -> str:
-    shown = [f"loss {metrics['loss']:.4g}"] if "loss" in metrics else []
+    names = {"loss": "loss", "reward/total": "reward", "pass_rate": "pass rate"}
+    shown = [f"{names[key]} {metrics[key]:.4g}" for key in names if key in metrics]
     if "tokens_per_s" in metrics:
         shown.append(f"{metrics['tokens_per_s']:,.0f} tokens/s")
     return ", ".join(shown)

@@ -37,6 +37,11 @@ class Reporter:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)
 
+    def tag(self, name: str, value: str) -> None:
+        """Say something of the stage as a whole."""
+        if self._run is not None:
+            self._run.set_tag(name, value)
+
     def rewind(self, step: int | None) -> None:
         """Forget what was recorded after `step`, or all: it is about to be done again."""
         if self._file is None:

@@ -12,7 +12,7 @@ from diffucoder.config.backbone import BackboneParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.datasets.atomic import atomic_directory
 from diffucoder.diffusion.denoising import token_means
-from diffucoder.diffusion.objectives import hidden_loss
+from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.engine import deepspeed
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
@@ -20,8 +20,9 @@ from diffucoder.engine.loop import Prepared, fit
 from diffucoder.engine.plan import announce
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
+from diffucoder.model.compute import configure
 from diffucoder.model.positions import follows, packed_position_ids
-from diffucoder.model.projection import aligned_states, logits_at
+from diffucoder.model.projection import aligned_states
 from diffucoder.model.special_tokens import grow, new_token_ids
 from diffucoder.pipelines.packed import PackedRow, packed_rows
 
@@ -41,6 +42,9 @@ def work(job: Job, context: Context) -> None:
 def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     model = create(params.architecture, tokenizer, context.generator())
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     shards = ShardReader(job.inputs["token_shards"])
     announce(context, model, params.training, shards.length)
     engine = deepspeed.initialize(model, params.training)
@@ -86,11 +90,6 @@ def next_token_loss(
     states_BLD = aligned_states(
         model, tokens_BL, causal_mask(documents_BL), packed_position_ids(documents_BL)
     )
-    targets_N = tokens_BL[predicted_BL]
-    loss, sums = hidden_loss(
-        logits_at(model, states_BLD, predicted_BL),
-        targets_N,
-        torch.ones_like(targets_N, dtype=torch.float32),
-        denominator,
-    )
+    equal_BL = torch.ones_like(tokens_BL, dtype=torch.float32)
+    loss, sums = projected_loss(model, states_BLD, tokens_BL, predicted_BL, equal_BL, denominator)
     return loss, token_means(sums)

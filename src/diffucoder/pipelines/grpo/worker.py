@@ -21,8 +21,10 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.plan import announce
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
+from diffucoder.model.compute import configure
 from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, step_of
 from diffucoder.pipelines.grpo.update import inner_updates
+from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators
 
@@ -37,8 +39,13 @@ def work(job: Job, context: Context) -> None:
     no kill at the end can lose it.
     """
     params = GrpoParams(**job.parameters)
+    # Imported by name: a wrong one is told before the first rollout, not after it.
+    resolve_all(params.rewards)
     model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
     set_bidirectional(model)
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     positions = model.config.max_position_embeddings
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
     if params.lora is not None:
@@ -69,6 +76,7 @@ def work(job: Job, context: Context) -> None:
         return newest
 
     with Sandbox(**params.sandbox.options()) as sandbox:
+        context.reporter.tag("sandbox_tier", sandbox.tier)
         sampler = Sampler(context, params, tokenizer, special, sandbox)
         if start == 0:
             newest = validate(context, engine, sampler, tasks["validation"], 0)
@@ -128,14 +136,17 @@ def read_tasks(
     table = pd.read_parquet(path)
     tasks: dict[str, list[Task]] = {"rl": [], "validation": []}
     for record in table.to_dict("records"):
-        tokens = encode_chat(tokenizer, record["prompt"])
+        try:
+            tokens = encode_chat(tokenizer, record["prompt"])
+        except BadData:  # the prompt holds a special token
+            continue
         if len(tokens) <= most:
             tasks[record["split"]].append(Task.from_record(record, tokens))
     left_out = len(table) - sum(map(len, tasks.values()))
     if left_out and talk:
         print(
             f"grpo: {left_out} of {len(table)} problems have prompts of more than {most} tokens "
-            f"({why}): left out",
+            f"({why}) or with a special token: left out",
             flush=True,
         )
     for split, found in tasks.items():
@@ -178,6 +189,7 @@ def one_step(
     )
     updated = time.monotonic()
     rollout.write(context.job.work / ROLLOUTS, step + 1, context.rank)
+    contained = {"sandbox/mechanisms": float(sampler.sandbox.mechanisms)}
     times = {
         name: sum(iteration[name] for iteration in iterations)
         for name in (iterations[0] if iterations else {})
@@ -189,7 +201,7 @@ def one_step(
         "seconds/update": updated - sampled,
     }
     last = iterations[-1] if iterations else {}
-    return rollout.metrics(context) | last | times
+    return rollout.metrics(context) | last | times | contained
 
 
 def validate(
