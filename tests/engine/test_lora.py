@@ -1,14 +1,19 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_stage import LENGTH, VOCABULARY, loss, prepare, rows_between, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from diffucoder.config.training import LoraParams, TrainingParams
-from diffucoder.engine import lora
-from diffucoder.engine.deepspeed import export, initialize
+from diffucoder.engine import lora, saves, state
+from diffucoder.engine.context import Context
+from diffucoder.engine.deepspeed import Engine, export, gathered, initialize
+from diffucoder.engine.job import Job
+from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import optimizer_step
 from diffucoder.errors import BadParameters
 
@@ -77,3 +82,64 @@ def test_a_trained_model_with_adapters_is_saved_as_a_plain_one(
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(BadParameters, match=r"no modules \['query'\]; it has .*'q_proj'"):
         lora.add(tiny_model(0), PARAMS.model_copy(update={"targets": ["query"]}), generator())
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_a_save_holds_what_is_trained_and_brings_all_of_it_back(
+    zero_stage: int,
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training(engine={"zero_stage": zero_stage})
+    context = context_of(job(params))
+
+    def started() -> Engine:
+        model = tiny_model(0)
+        lora.add(model, PARAMS, generator())
+        return initialize(model, params)
+
+    def two_steps(engine: Engine) -> dict[str, torch.Tensor]:
+        for step in range(2):
+            draws = [torch.Generator().manual_seed(row) for row in range(4)]
+            optimizer_step(engine, [prepare(rows_between(0, 4), step, draws)], loss)
+        with gathered(engine) as model:
+            return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+    engine = started()
+    two_steps(engine)
+    state.save(context, engine, 1, {})
+    frozen = {name for name, w in engine.model.named_parameters() if not w.requires_grad}
+    for file in (context.job.work / "saves").rglob("*_model_states.pt"):
+        saved = torch.load(file, weights_only=False)
+        assert not {name.removeprefix("model.") for name in saved["module"]} & frozen
+        assert not saved.get("frozen_param_fragments")
+    whole = two_steps(engine)
+    resumed = started()
+    assert state.resume(context, resumed)[0] == 1
+    again = two_steps(resumed)
+    assert again.keys() == whole.keys()
+    assert all(torch.equal(again[name], weight) for name, weight in whole.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [0, 1, 3])
+def test_two_ranks_and_then_one_train_adapters_like_one(
+    zero_stage: int,
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    ranks: Any,
+) -> None:
+    adapters = PARAMS.model_dump()
+    alone = job(training(), "alone", lora=adapters)
+    assert ranks.wait(*ranks.start(alone, "tiny_stage", 1)) == [0]
+    params = training(engine={"ranks": 2, "zero_stage": zero_stage, "micro_batch": 2})
+    cut = job(params, "cut", lora=adapters, fault={"kind": "stop", "step": 2})
+    assert ranks.wait(*ranks.start(cut, "tiny_stage", 2)) == [0, 0]
+    assert saves.latest(cut.work).step == 3
+    (cut.work / STOP_FILE).unlink()
+    assert ranks.wait(*ranks.start(cut, "tiny_stage", 1)) == [0]
+    expected, found = (load_file(each.output / "model.safetensors") for each in (alone, cut))
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-5, atol=1e-5)

@@ -49,6 +49,11 @@ def add(model: "PreTrainedModel", params: LoraParams, generator: torch.Generator
                 weight.uniform_(-bound, bound, generator=generator)
 
 
+def trained(model: "PreTrainedModel") -> dict[str, Tensor]:
+    """Weights that get gradients, by name: with adapters those, without any all of them."""
+    return {name: w.detach() for name, w in model.named_parameters() if w.requires_grad}
+
+
 def merged(model: "PreTrainedModel") -> dict[str, Tensor] | None:
     """The state dict of the plain model with adapters added to the weights; None without any.
 

@@ -163,7 +163,7 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
         logits=LOGIT_BYTES * tokens * shape.vocabulary,
         host=HOST_FACTOR * offloaded * shape.trained / machines,
         # Weights as they compute, master weights, two moments.
-        save=shape.weights * narrow + shape.trained * (12 if engine.zero_stage else 8),
+        save=shape.trained * (narrow + (12 if engine.zero_stage else 8)),
     )
 
 

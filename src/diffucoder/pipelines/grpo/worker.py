@@ -66,11 +66,11 @@ def work(job: Job, context: Context) -> None:
     start, extra = state.resume(context, engine)
     forget_rollouts(context, start)
     if extra:
-        reference.load_state_dict(extra["reference"])
+        reference.load_state_dict(extra["reference"], strict=False)
     best, newest = extra.get("best", -1.0), extra.get("newest")
 
     def kept() -> dict[str, Any]:
-        return {"reference": reference.state_dict(), "best": best, "newest": newest}
+        return {"reference": lora.trained(reference), "best": best, "newest": newest}
 
     def score() -> float | None:
         return newest
@@ -86,7 +86,7 @@ def work(job: Job, context: Context) -> None:
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:
-                    reference.load_state_dict(policy.state_dict())
+                    reference.load_state_dict(lora.trained(policy), strict=False)
             if (step + 1) % params.validation.every == 0 or step + 1 == params.training.steps:
                 newest = validate(context, engine, sampler, tasks["validation"], step + 1)
                 best = keep_best(engine, tokenizer, job.output, newest, best)
