@@ -18,6 +18,7 @@ from torch import nn
 from diffucoder.config.training import EngineParams, TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.errors import BadParameters
+from diffucoder.model.projection import MIB, PLAIN_BYTES
 from diffucoder.progress import duration
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 PLAN_FILE = "plan.json"
 GB = 1e9
 FULL = 4
-# Logits while their loss is taken: log-probabilities and two gradients, all in float32.
-LOGIT_BYTES = 12
 # Master weights, two moments, and their gradient while the step is made, all in float32.
 OPTIMIZER_BYTES = 16
 # DeepSpeed's allowance for pinned copies of what is offloaded.
@@ -160,7 +159,7 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
         + (2 * narrow * shape.largest if engine.zero_stage == 3 else 0)
         + narrow * shape.beside,
         activations=activations,
-        logits=LOGIT_BYTES * tokens * shape.vocabulary,
+        logits=logit_bytes(shape, tokens, engine.logits_mib),
         host=HOST_FACTOR * offloaded * shape.trained / machines,
         # Weights as they compute, master weights, two moments.
         save=shape.trained * (narrow + (12 if engine.zero_stage else 8)),
@@ -181,6 +180,15 @@ def state_bytes(engine: EngineParams, world_size: int) -> float:
     if engine.offload == "optimizer":
         return weight + (gradient if stage == 1 else 0)
     return 0.0
+
+
+def logit_bytes(shape: Shape, tokens: int, mib: float) -> float:
+    """Bytes of logits and what a loss makes of them.
+
+    Where they do not fit into `mib`, chunks do, beside the head's gradient summed in float32.
+    """
+    at_once = PLAIN_BYTES * tokens * shape.vocabulary
+    return min(at_once, mib * MIB + FULL * shape.vocabulary * shape.hidden)
 
 
 def layer_bytes(shape: Shape, precision: int) -> float:
