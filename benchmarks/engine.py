@@ -37,7 +37,8 @@ from diffucoder.engine.clock import peak_memory_mib
 from diffucoder.engine.deepspeed import Engine, initialize
 from diffucoder.engine.flops import attention_width, body_weights, of_forward
 from diffucoder.engine.loop import Prepared, optimizer_step
-from diffucoder.model.attention import document_mask
+from diffucoder.model.compute import configure
+from diffucoder.model.kernels import documents_apart
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.shift import aligned_logits
 
@@ -219,8 +220,8 @@ def packed_loss(
     """The same as adaptation computes it."""
     documents_BL = batch["document_ids"]
     positions_BL = packed_position_ids(documents_BL)
-    mask = document_mask(documents_BL)
-    return denoising_loss(model, batch, WEIGHTING, denominator, mask, positions_BL)
+    attention = documents_apart(model, documents_BL)
+    return denoising_loss(model, batch, WEIGHTING, denominator, attention, positions_BL)
 
 
 def plain_step(
@@ -288,6 +289,8 @@ def under_engine(size: str, stage: int, device: torch.device) -> Engine:
                 "gradient_checkpointing": False,
                 "compile": False,
                 "micro_batch": SIZES[size][-2],
+                "attention": "auto",
+                "logits_mib": 2_048 if device.type == "cuda" else 128,
                 "nonfinite_limit": 1,
                 "save_every_s": 1e9,
                 "keep_last": 1,
@@ -296,7 +299,9 @@ def under_engine(size: str, stage: int, device: torch.device) -> Engine:
             },
         }
     )
-    return initialize(new_model(size), training)
+    model = new_model(size)
+    configure(model, training.engine, device)
+    return initialize(model, training)
 
 
 def share_of_matrix_rate(

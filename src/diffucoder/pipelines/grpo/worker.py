@@ -54,8 +54,8 @@ def work(job: Job, context: Context) -> None:
     updates = params.training.steps * params.inner_iterations
     training = params.training.model_copy(update={"steps": updates})
     longest = params.max_prompt_tokens + params.decoding.max_new_tokens
-    # Both views of a pair wait for the backward pass together.
-    passes = 2 * params.estimator.pairs if params.estimator.name == "coupled" else 1
+    # Both views of each pair, and the one with all hidden, wait for the backward pass together.
+    passes = 2 * params.estimator.pairs + 1 if params.estimator.name == "coupled" else 1
     weights = sum(weight.numel() for weight in reference.parameters())
     announce(context, model, training, longest, passes, beside=weights)
     engine = deepspeed.initialize(model, training)
