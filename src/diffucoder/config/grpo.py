@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.rewards import RewardParams, SandboxParams
-from diffucoder.config.training import TrainingParams
+from diffucoder.config.training import LoraParams, TrainingParams
 
 
 class EstimatorParams(Params):
@@ -70,6 +70,7 @@ class GrpoParams(Params):
         rewards: reward functions and weights.
         sandbox: limits of the programs.
         validation: how the checkpoint is chosen.
+        lora: adapters to train instead of all weights; None trains all.
         training: `steps` rollout steps; `batch_size` completions a step over all ranks,
             prompts times completions_per_prompt.
         work: folder for saves, logs and rollouts of the run.
@@ -88,6 +89,7 @@ class GrpoParams(Params):
     rewards: RewardParams
     sandbox: SandboxParams
     validation: ValidationParams
+    lora: LoraParams | None
     training: TrainingParams
     work: str
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.base import Params
-from diffucoder.config.training import TrainingParams
+from diffucoder.config.training import LoraParams, TrainingParams
 
 
 class InstructionParams(Params):
@@ -15,6 +15,7 @@ class InstructionParams(Params):
         row_length: tokens of a row: prompt, response and padding.
         phase_in_epochs: passes over the pairs during which the share of rows whose prompt is a
             condition grows from 0 to 1; 0 never noises a prompt.
+        lora: adapters to train instead of all weights; None trains all.
         training: steps, batch, optimizer and engine.
         work: folder for saves and logs of the run.
     """
@@ -22,5 +23,6 @@ class InstructionParams(Params):
     weighting: WeightingParams
     row_length: int = Field(ge=2)
     phase_in_epochs: float = Field(ge=0)
+    lora: LoraParams | None
     training: TrainingParams
     work: str

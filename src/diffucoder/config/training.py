@@ -45,6 +45,23 @@ class ScheduleParams(Params):
     floor: float = Field(ge=0, le=1)
 
 
+class LoraParams(Params):
+    """Low-rank adapters in place of training all weights (Hu et al., arXiv 2106.09685).
+
+    Attributes:
+        rank: of the product that is added to a weight matrix.
+        alpha: the product is scaled by alpha / rank.
+        targets: names of the linear modules that get adapters, such as `q_proj`.
+        whole: names of modules that are trained as a whole besides, such as `embed_tokens` where
+            tokens are new.
+    """
+
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    targets: list[str] = Field(min_length=1)
+    whole: list[str]
+
+
 Attention = Literal["auto", "sdpa", "varlen", "flash"]
 
 

@@ -22,6 +22,7 @@ import deepspeed
 
 from diffucoder.config.training import OptimizerParams, TrainingParams
 from diffucoder.datasets.atomic import atomic_directory
+from diffucoder.engine import lora
 from diffucoder.engine.clock import Stopwatch
 from diffucoder.engine.flops import Counter
 from diffucoder.engine.launch import die_with_parent
@@ -241,10 +242,15 @@ def gathered(engine: Engine) -> Iterator["PreTrainedModel"]:
 def save(engine: Engine, folder: Path) -> None:
     """Write weights, optimizer state and step count below `folder`; all ranks call it.
 
+    Weights that are not trained are left out: they are those of the checkpoint that the stage
+    started from, whose content is part of the job's identity.
+
     Raises:
         OSError, RuntimeError: if the disk is full or cannot be written.
     """
-    engine.runtime.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+    engine.runtime.save_checkpoint(
+        str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True
+    )
 
 
 def load(engine: Engine, folder: Path, relaid: bool) -> None:
@@ -263,10 +269,11 @@ def load(engine: Engine, folder: Path, relaid: bool) -> None:
         raise BadCheckpoint(f"{folder}: holds no {TAG!r} folder with DeepSpeed's state; {REMEDY}")
     # DeepSpeed reads this when it loads, but takes it with the settings it starts with.
     engine.runtime._config.load_universal_checkpoint = relaid
+    whole = all(weight.requires_grad for weight in engine.model.parameters())
     groups = engine.runtime.optimizer.param_groups
     own = [{key: group[key] for key in group if key != "params"} for group in groups]
     try:
-        engine.runtime.load_checkpoint(str(folder), tag=TAG)
+        engine.runtime.load_checkpoint(str(folder), tag=TAG, load_module_strict=whole)
     except Exception as error:
         raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {REMEDY}") from error
     finally:
@@ -328,7 +335,7 @@ def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> 
         if engine.runtime.global_rank == 0:
             try:
                 with atomic_directory(path) as partial:
-                    model.save_pretrained(partial)
+                    model.save_pretrained(partial, state_dict=lora.merged(model))
                     tokenizer.save_pretrained(partial)
             except (OSError, SafetensorError) as error:
                 raise TrainingFailed(

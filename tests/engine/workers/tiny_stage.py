@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from diffucoder.config.training import TrainingParams
+from diffucoder.config.training import LoraParams, TrainingParams
+from diffucoder.engine import lora
 from diffucoder.engine.context import Context
 from diffucoder.engine.deepspeed import export, initialize
 from diffucoder.engine.job import Job
@@ -68,7 +69,10 @@ def loss(
 
 def work(job: Job, context: Context) -> None:
     training = TrainingParams.model_validate(job.parameters["training"])
-    engine = initialize(tiny_model(job.seed), training)
+    model = tiny_model(job.seed)
+    if "lora" in job.parameters:
+        lora.add(model, LoraParams.model_validate(job.parameters["lora"]), context.generator())
+    engine = initialize(model, training)
     fault = job.parameters.get("fault", {})
 
     def reader(first: int, last: int) -> list[Tensor]:

@@ -212,7 +212,8 @@ def test_reference_is_synced_as_often_as_said(
     policy = model.state_dict()
     assert any(not torch.equal(start[name], weight) for name, weight in policy.items())
     expected = policy if every == 1 else start
-    assert all(torch.equal(extra["reference"][name], w) for name, w in expected.items())
+    assert extra["reference"].keys() == dict(model.named_parameters()).keys()
+    assert all(torch.equal(expected[name], w) for name, w in extra["reference"].items())
 
 
 def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(

@@ -13,10 +13,11 @@ from diffucoder.config.adaptation import PhaseParams, WeightingParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.denoising import denoising_loss
-from diffucoder.engine import deepspeed
+from diffucoder.engine import deepspeed, lora
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.plan import announce
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.attention import opened_mask, reveal_draw, reveal_share
 from diffucoder.model.compute import configure
@@ -34,11 +35,15 @@ def work(job: Job, context: Context) -> None:
     chosen = configure(model, params.training.engine, context.device)
     if context.rank == 0:
         print(f"{job.stage}: {chosen}", flush=True)
+    if params.lora is not None:
+        lora.add(model, params.lora, context.generator())
+    shards = ShardReader(job.inputs["shards"])
+    announce(context, model, params.training, shards.length)
     engine = deepspeed.initialize(model, params.training)
     fit(
         context,
         engine,
-        packed_rows(ShardReader(job.inputs["shards"]), job.seed),
+        packed_rows(shards, job.seed),
         preparer(params, special_ids(tokenizer).mask, context.generator),
         partial(adaptation_loss, params.weighting),
     )

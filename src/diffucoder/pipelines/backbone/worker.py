@@ -17,6 +17,7 @@ from diffucoder.engine import deepspeed
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.plan import announce
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
 from diffucoder.model.compute import configure
@@ -44,9 +45,10 @@ def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
     chosen = configure(model, params.training.engine, context.device)
     if context.rank == 0:
         print(f"{job.stage}: {chosen}", flush=True)
+    shards = ShardReader(job.inputs["token_shards"])
+    announce(context, model, params.training, shards.length)
     engine = deepspeed.initialize(model, params.training)
-    rows = packed_rows(ShardReader(job.inputs["token_shards"]), job.seed)
-    fit(context, engine, rows, prepare, next_token_loss)
+    fit(context, engine, packed_rows(shards, job.seed), prepare, next_token_loss)
     deepspeed.export(engine, tokenizer, job.output)
 
 

@@ -15,9 +15,10 @@ from torch import nn
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import encode_chat, special_ids
-from diffucoder.engine import deepspeed, loop, state
+from diffucoder.engine import deepspeed, loop, lora, state
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
+from diffucoder.engine.plan import announce
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.compute import configure
@@ -47,9 +48,17 @@ def work(job: Job, context: Context) -> None:
         print(f"{job.stage}: {chosen}", flush=True)
     positions = model.config.max_position_embeddings
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
+    if params.lora is not None:
+        lora.add(model, params.lora, context.generator())
     reference = reference_of(model, params, context.device)
     updates = params.training.steps * params.inner_iterations
-    engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
+    training = params.training.model_copy(update={"steps": updates})
+    longest = params.max_prompt_tokens + params.decoding.max_new_tokens
+    # Both views of each pair, and the one with all hidden, wait for the backward pass together.
+    passes = 2 * params.estimator.pairs + 1 if params.estimator.name == "coupled" else 1
+    weights = sum(weight.numel() for weight in reference.parameters())
+    announce(context, model, training, longest, passes, beside=weights)
+    engine = deepspeed.initialize(model, training)
     special = special_ids(tokenizer)
     estimator = estimators.get(
         params.estimator.name, mask_token_id=special.mask, **params.estimator.options()
@@ -57,11 +66,11 @@ def work(job: Job, context: Context) -> None:
     start, extra = state.resume(context, engine)
     forget_rollouts(context, start)
     if extra:
-        reference.load_state_dict(extra["reference"])
+        reference.load_state_dict(extra["reference"], strict=False)
     best, newest = extra.get("best", -1.0), extra.get("newest")
 
     def kept() -> dict[str, Any]:
-        return {"reference": reference.state_dict(), "best": best, "newest": newest}
+        return {"reference": lora.trained(reference), "best": best, "newest": newest}
 
     def score() -> float | None:
         return newest
@@ -77,7 +86,7 @@ def work(job: Job, context: Context) -> None:
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:
-                    reference.load_state_dict(policy.state_dict())
+                    reference.load_state_dict(lora.trained(policy), strict=False)
             if (step + 1) % params.validation.every == 0 or step + 1 == params.training.steps:
                 newest = validate(context, engine, sampler, tasks["validation"], step + 1)
                 best = keep_best(engine, tokenizer, job.output, newest, best)

@@ -16,10 +16,11 @@ from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.data.tokenizer import SpecialIds, special_ids
 from diffucoder.diffusion.denoising import denoising_loss
-from diffucoder.engine import deepspeed
+from diffucoder.engine import deepspeed, lora
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.plan import announce
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.compute import configure
 from diffucoder.pipelines.instruction.rows import (
@@ -54,6 +55,9 @@ def work(job: Job, context: Context) -> None:
     chosen = configure(model, params.training.engine, context.device)
     if context.rank == 0:
         print(f"{job.stage}: {chosen}", flush=True)
+    if params.lora is not None:
+        lora.add(model, params.lora, context.generator())
+    announce(context, model, params.training, params.row_length)
     engine = deepspeed.initialize(model, params.training)
     fit(
         context,
