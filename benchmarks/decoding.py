@@ -177,12 +177,12 @@ def checkpoint(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def half_billion(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every setting on random weights of half a billion, in bfloat16."""
+    """Every setting on half a billion random weights, in float32."""
     config = Qwen2Config(**HALF_BILLION)
     config.is_causal = False
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    model = model.to(torch.bfloat16).to_empty(device="cpu").eval()
+    model = model.to_empty(device="cpu").eval()
     draws = torch.Generator().manual_seed(0)
     for name, weight in model.named_parameters():
         nn.init.ones_(weight) if "norm" in name else nn.init.normal_(weight, 0, 0.02, draws)
