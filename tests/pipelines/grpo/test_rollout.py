@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
+from diffucoder.config.rewards import RewardTerm
 from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.decoding import trace
 from diffucoder.engine.context import Context
@@ -35,6 +36,7 @@ def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
 def params(parameters: Callable[..., dict[str, Any]]) -> GrpoParams:
     read = parameters("test", "grpo", work="unused")
     read["decoding"] = read["decoding"] | {"max_new_tokens": 12, "steps": 4}
+    read["rewards"] = parameters("base", "grpo")["rewards"]
     return GrpoParams(**read)
 
 
@@ -114,6 +116,30 @@ def test_traces_of_rollouts_are_kept_on_request(
     assert torch.equal(plain.batch.completion_ids, rollout.batch.completion_ids)
     for row_L, found in zip(rollout.batch.completion_ids, traces.values(), strict=True):
         assert row_L[found.position].tolist() == found.token
+
+
+def test_advantages_are_rewards_less_the_mean_of_the_others(
+    tmp_path: Path,
+    params: GrpoParams,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    own = RewardTerm(function="test_stage.longer_is_better", weight=1.0)
+    terms = params.rewards.terms | {"length": own}
+    rewards = params.rewards.model_copy(update={"terms": terms})
+    params = params.model_copy(update={"rewards": rewards})
+    with Sandbox(**params.sandbox.options()) as sandbox:
+        sampler = Sampler(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
+        tasks = [task(tokenizer, n) for n in (1, 2)]
+        rollout = sampler.roll_out(model.eval(), tasks, step=0, first_row=0)
+    lengths = torch.tensor([float(len(s.text)) for s in rollout.scored]).view(2, -1)
+    assert lengths.std(1).min() > 0
+    for row_G, found_G in zip(lengths, rollout.advantages, strict=True):
+        for g, value in enumerate(found_G):
+            others = [reward.item() for h, reward in enumerate(row_G) if h != g]
+            assert value.item() == pytest.approx(row_G[g].item() - sum(others) / len(others))
 
 
 def test_a_fenced_solution_earns_the_whole_reward(

@@ -129,6 +129,11 @@ class Rollout:
         trace.write(dict(zip(names, self.traces, strict=True)), file)
 
 
+def step_of(part: Path) -> int:
+    """The step of a file that `Rollout.write` wrote."""
+    return int(part.stem.split("-")[1])
+
+
 @dataclass(frozen=True)
 class Sampler:
     """What is needed to sample and score on this rank."""

@@ -6,7 +6,7 @@ draws the same masks: that is how the new, the old and the reference policy are 
 equal noise.
 """
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -36,12 +36,17 @@ def get(name: str, **options: Any) -> Estimator:
         options: fields of that estimator; `mask_token_id` always.
 
     Raises:
-        BadParameters: for an unknown name or option, listing the known ones.
+        BadParameters: for an unknown name or option, listing the known ones, or for a field
+            without a default that is not given.
     """
     if name not in REGISTRY:
         raise BadParameters(f"unknown estimator {name!r}: expected one of {sorted(REGISTRY)}")
-    known = [field.name for field in fields(REGISTRY[name])]
+    its_fields = fields(REGISTRY[name])
+    known = [field.name for field in its_fields]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise BadParameters(f"estimator {name!r} has no option {unknown}: expected some of {known}")
+    required = {field.name for field in its_fields if field.default is MISSING}
+    if absent := sorted(required - set(options)):
+        raise BadParameters(f"estimator {name!r} needs the option {absent}: pass it to `get`")
     return REGISTRY[name](**options)
