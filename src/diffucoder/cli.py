@@ -1,4 +1,7 @@
-"""`kedro run` of this project: an error that the user can mend is one message, no traceback."""
+"""`kedro run` and `kedro serve`.
+
+An error that the user can mend is one message, no traceback.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,6 +12,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 
 from diffucoder.errors import DiffucoderError
+from diffucoder.serving.command import serve
 
 
 def _plain_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +40,9 @@ run = click.Command(
 )
 
 
-@click.group(name="diffucoder", commands=[run])
+serve.callback = _plain_errors(serve.callback)
+
+
+@click.group(name="diffucoder", commands=[run, serve])
 def cli() -> None:
     """Commands of the project, added to Kedro's own."""
