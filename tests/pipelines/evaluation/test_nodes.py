@@ -80,8 +80,6 @@ def test_checkpoints_side_by_side(
     external = sorted(name for name, task in left_out if task.startswith("HumanEval/"))
     assert external == ["adapted"] * 2 + ["grpo"] * 2 + ["instruct"] * 2
     assert len([name for name, task in left_out if task.startswith("SingleLine")]) == 2
-    external = sorted(name for name, task in left_out if task.startswith("HumanEval/"))
-    assert external == ["adapted"] * 2 + ["grpo"] * 2 + ["instruct"] * 2
 
     traces = trace.read(tmp_path / "work" / "traces" / "part-00000.parquet")
     keys = ["checkpoint", "suite", "problem_id", "sample", "decoding"]
