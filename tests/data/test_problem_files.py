@@ -75,12 +75,39 @@ def test_acecode_rows_are_problems_without_a_reference(tmp_path) -> None:
 
 
 def test_published_benchmarks_are_problem_files(benchmarks_dir) -> None:
-    for name, count in (("HumanEval.jsonl.gz", 164), ("mbpp.jsonl", 974)):
+    counts = {"HumanEval.jsonl.gz": 164, "mbpp.jsonl": 974, "sanitized-mbpp.json": 427}
+    for name, count in counts.items():
         path = str(benchmarks_dir / name)
         problems = read_problems(ProblemFileParams(path=path, split="eval", hard=None))
         assert len(problems) == count
         assert all(f"def {p.entry_point}" in p.reference for p in problems)
         assert all(bool(p.tests) != bool(p.check) for p in problems)
+
+
+def test_tests_bring_what_they_lean_on_so_that_no_candidate_can(tmp_path) -> None:
+    humaneval = {
+        "task_id": "HumanEval/1",
+        "prompt": "import math\ndef shift(s): return s\ndef back(s):\n",
+        "entry_point": "back",
+        "canonical_solution": "    return s\n",
+        "test": "def check(candidate): assert candidate(shift('a')) == 'a'\n",
+    }
+    mbpp = {
+        "task_id": 7,
+        "text": "Sum a pair.",
+        "code": "def helper(p): return p\r\ndef total(p): return sum(p)",
+        "test_setup_code": "pair = (1, 2)",
+        "test_list": ["assert total(pair) == 3"],
+    }
+    [first] = read_problems(write(tmp_path / "a.jsonl", [humaneval]))
+    assert "def shift" in first.check
+    assert "def back" not in first.check
+    [second] = read_problems(write(tmp_path / "b.jsonl", [mbpp]))
+    assert second.tests == ["pair = (1, 2)\nassert total(pair) == 3"]
+    assert (second.entry_point, second.reference) == (
+        "total",
+        "def helper(p): return p\ndef total(p): return sum(p)",
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffucoder.config.problems import HardSplitParams, ProblemFileParams
 from diffucoder.data.families import Problem
+from diffucoder.data.published import humaneval_check, mbpp_code, mbpp_tests, tested_function
 from diffucoder.data.tabular import Row, read_rows
 from diffucoder.errors import BadData
 
@@ -19,7 +20,7 @@ def read_problems(params: ProblemFileParams) -> list[Problem]:
     |---|---|
     | problem_id, prompt, entry_point, reference, tests or check | the project's own tables |
     | id, question, test_cases, inferences | AceCode |
-    | task_id, text, code, test_list | MBPP |
+    | task_id, text or prompt, code, test_list | MBPP, whole or sanitized |
     | task_id, prompt, entry_point, canonical_solution, test | HumanEval |
 
     Raises:
@@ -131,18 +132,17 @@ def _acecode(row: Row, params: ProblemFileParams) -> Problem:
 
 
 def _mbpp(row: Row, params: ProblemFileParams) -> Problem:
-    tests = list(row["test_list"])
-    setup = row.get("test_setup_code") or ""
+    code = mbpp_code(row)
     return Problem(
         problem_id=f"MBPP/{row['task_id']}",
         source=params.path,
         split=params.split,
         composition=f"MBPP/{row['task_id']}",
         # The task alone does not say what the function is called.
-        prompt=f"{row['text']}\nIt must pass:\n{tests[0]}",
-        entry_point=called_function(tests[0]),
-        reference="\n".join(filter(None, [setup, row["code"]])),
-        tests=tests,
+        prompt=f"{row.get('text') or row['prompt']}\nIt must pass:\n{row['test_list'][0]}",
+        entry_point=tested_function(row["test_list"], code),
+        reference=code,
+        tests=mbpp_tests(row),
     )
 
 
@@ -156,7 +156,7 @@ def _humaneval(row: Row, params: ProblemFileParams) -> Problem:
         entry_point=row["entry_point"],
         reference=row["prompt"] + row["canonical_solution"],
         tests=[],
-        check=row["test"],
+        check=humaneval_check(row, row["prompt"]),
     )
 
 
@@ -164,6 +164,7 @@ FORMATS: dict[frozenset[str], Callable[[Row, ProblemFileParams], Problem]] = {
     frozenset({"problem_id", "prompt", "entry_point", "reference"}): _own,
     frozenset({"id", "question", "test_cases", "inferences"}): _acecode,
     frozenset({"task_id", "text", "code", "test_list"}): _mbpp,
+    frozenset({"task_id", "prompt", "code", "test_list"}): _mbpp,
     frozenset({"task_id", "prompt", "entry_point", "canonical_solution", "test"}): _humaneval,
 }
 

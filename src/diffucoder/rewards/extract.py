@@ -3,7 +3,8 @@
 import ast
 import re
 import textwrap
-import warnings
+
+from diffucoder.data.published import parse
 
 # An opening fence ends its line; a closing one starts a line or ends one.
 _OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*\n")
@@ -34,17 +35,6 @@ def format_reward(text: str) -> float:
     if code is None:
         return 0.0
     return 1.0 if parse(code) is not None else 0.5
-
-
-def parse(code: str) -> ast.Module | None:
-    """The syntax tree of a source, or None when it is not a program."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            # The parser's word for nesting beyond its own limits is MemoryError.
-            return None
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:

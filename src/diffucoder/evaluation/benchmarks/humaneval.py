@@ -5,8 +5,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffucoder.data.published import humaneval_check
 from diffucoder.data.tokenizer import MASK
-from diffucoder.evaluation.benchmarks.records import Record, Style, ask, fenced, helpers, make
+from diffucoder.evaluation.benchmarks.records import Record, Style, ask, fenced, make
 
 
 def humaneval_record(row: Mapping[str, Any], style: Style = "instruct") -> Record:
@@ -22,7 +23,7 @@ def humaneval_record(row: Mapping[str, Any], style: Style = "instruct") -> Recor
         prompt if style == "completion" else ask(fenced(prompt)),
         row["entry_point"],
         prompt + row["canonical_solution"],
-        check=_check(row, prompt),
+        check=humaneval_check(row, prompt),
     )
 
 
@@ -37,9 +38,5 @@ def infilling_record(row: Mapping[str, Any], style: Style = "infilling") -> Reco
         row["entry_point"],
         whole,
         # The helpers may lie after the hole as well as before it.
-        check=_check(row, whole),
+        check=humaneval_check(row, whole),
     )
-
-
-def _check(row: Mapping[str, Any], program: str) -> str:
-    return f"{helpers(program, row['entry_point'])}\n{row['test']}"

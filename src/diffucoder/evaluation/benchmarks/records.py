@@ -1,6 +1,5 @@
 """What all suites share: rows of a file, and the record of a problem."""
 
-import ast
 import gzip
 import json
 from collections.abc import Iterable
@@ -8,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffucoder.config.evaluation import Style
-from diffucoder.rewards.extract import parse
 
-__all__ = ["Record", "Style", "ask", "fenced", "helpers", "make", "read_rows"]
+__all__ = ["Record", "Style", "ask", "fenced", "make", "read_rows"]
 
 Record = dict[str, Any]
 
@@ -74,15 +72,3 @@ def make(
         "setup": setup,
         "harness": harness,
     }
-
-
-def helpers(prompt: str, entry_point: str) -> str:
-    """Imports and functions of a prompt other than the one to be written."""
-    tree = parse(prompt)
-    kept = [
-        node
-        for node in (tree.body if tree else [])
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-        or (isinstance(node, ast.FunctionDef) and node.name != entry_point)
-    ]
-    return "\n".join(ast.unparse(node) for node in kept)
