@@ -87,7 +87,7 @@ def test_published_benchmarks_are_problem_files(benchmarks_dir) -> None:
 def test_tests_bring_what_they_lean_on_so_that_no_candidate_can(tmp_path) -> None:
     humaneval = {
         "task_id": "HumanEval/1",
-        "prompt": "import math\ndef shift(s): return s\ndef back(s):\n",
+        "prompt": "import math\ndef shift(s): return s\ndef back(s):\n    '''Undo it.'''\n",
         "entry_point": "back",
         "canonical_solution": "    return s\n",
         "test": "def check(candidate): assert candidate(shift('a')) == 'a'\n",
