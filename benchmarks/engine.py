@@ -110,14 +110,15 @@ def measure(what: str, size: str, rounds: int) -> dict[str, float]:
     kind, _, variant = what.partition("-")
     padded, packed = rows_of(size)
     before = 0.0 if cuda else peak_memory_mib(device)
-    plain, _ = plain_step(size, padded, device)
     if kind == "memory":
-        step = plain if variant == "plain" else engine_step(size, variant, padded, packed, device)
-        if variant != "plain":
-            del plain
+        if variant == "plain":
+            step = plain_step(size, padded, device)
+        else:
+            step = engine_step(size, variant, padded, packed, device)
         for _ in range(2):
             step()
         return {"mib": peak_memory_mib(device) - before}
+    plain = plain_step(size, padded, device)
     ours = engine_step(size, variant, padded, packed, device)
     times = take_turns(plain, ours, rounds, device)
     tokens = [int((documents >= 0).sum()) for _, documents in (padded, packed)]
@@ -230,10 +231,8 @@ def packed_loss(
     return denoising_loss(model, batch, WEIGHTING, denominator, attention, positions_BL)
 
 
-def plain_step(
-    size: str, rows: tuple[Tensor, Tensor], device: torch.device
-) -> tuple[Step, nn.Module]:
-    """One step of the plain loop, and its model."""
+def plain_step(size: str, rows: tuple[Tensor, Tensor], device: torch.device) -> Step:
+    """One step of the plain loop."""
     model = new_model(size).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     seeds = iter(range(1_000_000))
@@ -247,7 +246,7 @@ def plain_step(
         optimizer.step()
         optimizer.zero_grad()
 
-    return step, model
+    return step
 
 
 def engine_step(
