@@ -1,6 +1,7 @@
 """The training step beside the plainest correct torch loop of the same model.
 
     .venv/bin/python benchmarks/engine.py --sizes 1m 10m 0.5b-2
+    .venv/bin/python benchmarks/engine.py --sizes 0.5b 1.5b --attention flash varlen sdpa # a GPU
 
 Both train the same denoising objective with AdamW. The plain loop pads each document to a row and
 computes the logits of every position. Ours runs once on those very rows with those very logits,
@@ -61,6 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["1m", "10m", "0.5b-2"])
     parser.add_argument("--stages", nargs="+", type=int, default=[0, 1, 2, 3])
+    parser.add_argument(
+        "--attention", nargs="+", default=["auto"], help="kernels of the packed step"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="steps of each, taken in turns")
     parser.add_argument("--measure", nargs=2, metavar=("WHAT", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -71,7 +75,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for size in options.sizes:
         plain = apart("memory-plain", size, options.rounds)["mib"]
-        for name in [*(f"zero-{stage}" for stage in options.stages), "packed"]:
+        stages = [f"zero-{stage}" for stage in options.stages]
+        for name in [*stages, *(f"packed-{kernel}" for kernel in options.attention)]:
             timed = apart(f"time-{name}", size, options.rounds)
             mib = apart(f"memory-{name}", size, options.rounds)["mib"]
             print(
@@ -105,19 +110,20 @@ def measure(what: str, size: str, rounds: int) -> dict[str, float]:
     kind, _, variant = what.partition("-")
     padded, packed = rows_of(size)
     before = 0.0 if cuda else peak_memory_mib(device)
-    plain, _ = plain_step(size, padded, device)
     if kind == "memory":
-        step = plain if variant == "plain" else engine_step(size, variant, padded, packed, device)
-        if variant != "plain":
-            del plain
+        if variant == "plain":
+            step = plain_step(size, padded, device)
+        else:
+            step = engine_step(size, variant, padded, packed, device)
         for _ in range(2):
             step()
         return {"mib": peak_memory_mib(device) - before}
+    plain = plain_step(size, padded, device)
     ours = engine_step(size, variant, padded, packed, device)
     times = take_turns(plain, ours, rounds, device)
     tokens = [int((documents >= 0).sum()) for _, documents in (padded, packed)]
     ratio = times[1] / times[0]
-    more = tokens[1] / tokens[0] if variant == "packed" else 1.0
+    more = tokens[1] / tokens[0] if variant.startswith("packed") else 1.0
     mfu = share_of_matrix_rate(size, packed, times[1], device) if cuda else 0.0
     return {
         "plain": times[0],
@@ -129,15 +135,15 @@ def measure(what: str, size: str, rounds: int) -> dict[str, float]:
 
 
 def take_turns(one: Step, other: Step, rounds: int, device: torch.device) -> tuple[float, float]:
-    """Median seconds of each; the first two rounds warm up."""
+    """Median seconds of each; the first round warms up."""
     times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds + 2):
+    for turn in range(rounds + 1):
         for step, found in zip((one, other), times, strict=True):
             began = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            if turn > 1:
+            if turn > 0:
                 found.append(time.perf_counter() - began)
     return statistics.median(times[0]), statistics.median(times[1])
 
@@ -164,13 +170,14 @@ def rows_of(size: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def function_lengths() -> list[int]:
-    """Characters of each function of this Python's standard library, top level of it."""
+    """Characters of each function in the top level of this Python's standard library."""
     lengths = []
     for file in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         source = file.read_text(encoding="utf-8", errors="replace")
+        lines = source.splitlines(keepends=True)
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef):
-                lengths.append(len(ast.get_source_segment(source, node) or ""))
+                lengths.append(sum(map(len, lines[node.lineno - 1 : node.end_lineno])))
     return lengths
 
 
@@ -224,10 +231,8 @@ def packed_loss(
     return denoising_loss(model, batch, WEIGHTING, denominator, attention, positions_BL)
 
 
-def plain_step(
-    size: str, rows: tuple[Tensor, Tensor], device: torch.device
-) -> tuple[Step, nn.Module]:
-    """One step of the plain loop, and its model."""
+def plain_step(size: str, rows: tuple[Tensor, Tensor], device: torch.device) -> Step:
+    """One step of the plain loop."""
     model = new_model(size).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     seeds = iter(range(1_000_000))
@@ -241,7 +246,7 @@ def plain_step(
         optimizer.step()
         optimizer.zero_grad()
 
-    return step, model
+    return step
 
 
 def engine_step(
@@ -251,10 +256,12 @@ def engine_step(
     packed: tuple[Tensor, Tensor],
     device: torch.device,
 ) -> Step:
-    """One step of ours: `zero-N` as the plain loop does it, or `packed`."""
-    stage = 0 if variant == "packed" else int(variant.removeprefix("zero-"))
-    engine = under_engine(size, stage, device)
-    rows, loss = (packed, packed_loss) if variant == "packed" else (padded, full_loss)
+    """One step of ours: `zero-N` as the plain loop does it, or `packed-KERNEL`."""
+    how, _, which = variant.partition("-")
+    if how == "packed":
+        engine, rows, loss = under_engine(size, 0, which, device), packed, packed_loss
+    else:
+        engine, rows, loss = under_engine(size, int(which), "sdpa", device), padded, full_loss
     seeds = iter(range(1_000_000))
 
     def step() -> None:
@@ -264,7 +271,7 @@ def engine_step(
     return step
 
 
-def under_engine(size: str, stage: int, device: torch.device) -> Engine:
+def under_engine(size: str, stage: int, attention: str, device: torch.device) -> Engine:
     """A model under DeepSpeed, set up as the stages do."""
     training = TrainingParams.model_validate(
         {
@@ -289,7 +296,7 @@ def under_engine(size: str, stage: int, device: torch.device) -> Engine:
                 "gradient_checkpointing": False,
                 "compile": False,
                 "micro_batch": SIZES[size][-2],
-                "attention": "auto",
+                "attention": attention,
                 "logits_mib": 2_048 if device.type == "cuda" else 128,
                 "nonfinite_limit": 1,
                 "save_every_s": 1e9,

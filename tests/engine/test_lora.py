@@ -12,6 +12,7 @@ from diffucoder.config.training import LoraParams, TrainingParams
 from diffucoder.engine import lora, saves, state
 from diffucoder.engine.context import Context
 from diffucoder.engine.deepspeed import Engine, export, gathered, initialize
+from diffucoder.engine.flops import body_weights
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import optimizer_step
@@ -77,6 +78,15 @@ def test_a_trained_model_with_adapters_is_saved_as_a_plain_one(
     if zero_stage < 3:
         tokens_BL = torch.randint(VOCABULARY, (2, LENGTH), generator=generator())
         torch.testing.assert_close(loaded(tokens_BL).logits, engine.model(tokens_BL).logits)
+
+
+def test_operations_count_each_weight_once() -> None:
+    model = tiny_model(0)
+    plain = body_weights(model)
+    lora.add(model, PARAMS, generator())
+    # Queries 16 to 16, and the feed-forward layer's last matrix, 32 to 16; both of rank 2.
+    adapters = 2 * 2 * (16 + 16 + 32 + 16)
+    assert body_weights(model) == pytest.approx(2 / 3 * plain + adapters)
 
 
 def test_a_module_that_is_not_there_is_named() -> None:

@@ -19,7 +19,7 @@ from diffucoder.pipelines.grpo.nodes import read_rollouts
 
 Parameters = Callable[..., dict[str, Any]]
 # Of each stage; a moment after its end does not count, so there is always one more.
-FAULTS = ["kill", "disk full", "kill", "stop", "kill"]
+FAULTS = ["kill", "disk full", "kill", "stop", "kill", "kill", "kill"]
 # Holds metrics and logs of these short runs, but no weights.
 ROOM = 24_000
 ENDED_WELL, STOPPED = 0, 75

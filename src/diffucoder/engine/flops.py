@@ -58,11 +58,11 @@ def body_weights(model: "PreTrainedModel") -> float:
     A weight without a gradient of its own takes part in two products of three.
     """
     matrices = [
-        module.weight
+        weight
         for module in model.get_decoder().modules()
         if not isinstance(module, nn.Embedding)
-        and getattr(module, "weight", None) is not None
-        and module.weight.dim() == 2
+        for weight in module.parameters(recurse=False)
+        if weight.dim() == 2
     ]
     return sum(w.numel() * (1.0 if w.requires_grad else 2 / 3) for w in matrices)
 
