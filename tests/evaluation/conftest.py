@@ -89,3 +89,12 @@ def sweep() -> pd.DataFrame:
                 hasty = failed if checkpoint == "instruct" else completion
                 rows.append(hasty(**half, reveal_step=[0, 0, 1]))
     return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def reveals() -> pd.DataFrame:
+    """One reveal of the sweep's first completion, and one after the end of its text."""
+    about = {"checkpoint": "instruct", "problem_id": "p0", "sample": 0, "decoding": "T = 0.2"}
+    shares = {"probability": 0.9, "alternative_probabilities": [0.9, 0.1]}
+    look = about | shares | {"alternatives": ["def", "</code>"], "reveal_step": 0}
+    return pd.DataFrame([look | {"position": 0}, look | {"position": 7, "reveal_step": 3}])

@@ -53,7 +53,12 @@ NOTES = {
 
 
 @pytest.fixture(scope="module")
-def page(completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams) -> str:
+def page(
+    completions: pd.DataFrame,
+    sweep: pd.DataFrame,
+    reveals: pd.DataFrame,
+    bootstrap: BootstrapParams,
+) -> str:
     pass_at_k = measures.estimates(completions, KEYS, [1], bootstrap, seed=0)
     sweep_pass_at_k = measures.estimates(sweep, KEYS, [1, 2], bootstrap, seed=0)
     order = measures.orders(measures.full_steps(sweep), [1])
@@ -74,7 +79,7 @@ def page(completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapPar
         sweep_pass_at_k=sweep_pass_at_k,
         claims=all_claims(completions, sweep, order, 0.2, bootstrap, seed=0),
         samples=report.sample_problems(completions),
-        traces=report.traces(sweep),
+        traces=report.traces(sweep, reveals),
         figures=drawn,
         data_report=DATA_REPORT,
         notes=NOTES,
@@ -129,8 +134,8 @@ def test_what_models_write_stays_text(page: str) -> None:
     tags = Elements(page).tags
     assert not [name for name, _ in tags if name in ("img", "i", "b")]
     scripts = [attributes for name, attributes in tags if name == "script"]
-    # Five figures as data, plotly once, the page's own.
-    assert len(scripts) == 7
+    # Five figures as data, plotly once, the page's own two.
+    assert len(scripts) == 8
     assert 'document.title = "taken over"' in text_of(page)
 
 
@@ -167,6 +172,18 @@ def test_samples_are_the_first_of_each_kind(completions: pd.DataFrame) -> None:
         "solved neither before nor after": 1,
     }
     assert [sample["id"] for sample in chosen] == ["p1", "p3", "p0", "p2", "p9"]
+
+
+def test_traces_carry_what_else_a_token_might_have_been(
+    sweep: pd.DataFrame, reveals: pd.DataFrame
+) -> None:
+    first, second = report.traces(sweep, reveals)
+    run = first["runs"][0]
+    assert [token["step"] for token in run["tokens"]] == [0, 1, 2]
+    assert [token["heat"] for token in run["tokens"]] == [0.0, 0.5, 1.0]
+    looks = [(token["probability"], token["alternatives"]) for token in run["tokens"]]
+    assert looks == [(0.9, [("def", 0.9), ("</code>", 0.1)]), (None, []), (None, [])]
+    assert not any(token["alternatives"] for run in second["runs"] for token in run["tokens"])
 
 
 def test_settings_are_flat_and_complete() -> None:

@@ -26,7 +26,7 @@ class AnalysisParams(Params):
         sandbox: limits of the programs.
         engine: processes that decode, `micro_batch` completions together on each.
         work: folder for the decoding's log and parts.
-        trace: alternatives to record at each reveal, in `work`; null records no trace.
+        trace: alternatives to record at each reveal, for the report; null records no trace.
     """
 
     checkpoints: list[Checkpoint] = Field(min_length=1)

@@ -1,6 +1,7 @@
 """The tokenizer: byte-level BPE with the special tokens of a masked diffusion chat model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,6 +163,16 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
+    """Each token as text by itself, special tokens by their names."""
+
+    @cache
+    def text_of(token: int) -> str:
+        return tokenizer.decode([token], clean_up_tokenization_spaces=False)
+
+    return text_of
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

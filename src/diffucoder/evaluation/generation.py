@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.data.tokenizer import MASK, encode_chat, encode_texts, special_ids
+from diffucoder.data.tokenizer import MASK, encode_chat, encode_texts, special_ids, token_texts
 from diffucoder.decoding import Completion, decode
 from diffucoder.decoding import Request as DecodingRequest
 from diffucoder.decoding.infilling import fill
@@ -199,15 +199,13 @@ def _encoded(
 
 
 def _answered(tokenizer: "PreTrainedTokenizerBase", completion: Completion) -> dict[str, Any]:
-    tokens = completion.tokens
+    tokens, text_of = completion.tokens, token_texts(tokenizer)
     return {
         "text": tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         ),
         "tokens": tokens,
-        "pieces": [
-            tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in tokens
-        ],
+        "pieces": [text_of(token) for token in tokens],
         "reveal_step": completion.reveal_step[: len(tokens)].tolist(),
         "length": len(tokens),
         "trace": completion.trace,

@@ -10,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from diffucoder.decoding.trace import Trace
 from diffucoder.evaluation.claims import Claim
 from diffucoder.evaluation.figures import CHECKPOINT_NAMES, SUITE_NAMES
 from diffucoder.evaluation.measures import HALF, autoregressiveness, full_steps
+from diffucoder.evaluation.viewer import environment, watched
 
 # Sample problems shown of each kind of outcome, and denoising traces.
 SAMPLES_A_KIND = 2
@@ -100,11 +101,18 @@ def sample_problems(
     return counts, sorted(chosen, key=lambda sample: order.index(sample["kind"]))
 
 
-def traces(sweep: pd.DataFrame) -> list[dict[str, Any]]:
+def traces(sweep: pd.DataFrame, reveals: pd.DataFrame) -> list[dict[str, Any]]:
     """Problems of the sweep with a completion of each checkpoint at the lowest temperature.
 
-    Token by token with the step that revealed it; `heat` runs from 0 (revealed first) to 1
-    (last). Those that some checkpoint solves come first, in the order of the table.
+    Those that some checkpoint solves come first, in the order of the table.
+
+    Args:
+        sweep: completions.
+        reveals: what is known of their reveals; may lack any of them.
+
+    Returns:
+        For each problem `prompt`, `temperature` and `runs`: what `viewer.watched` makes of each
+        completion, its checkpoint, its verdict and its AR-ness.
     """
     full = full_steps(sweep[sweep["length"] >= 2])
     coldest = full[(full["temperature"] == full["temperature"].min()) & (full["sample"] == 0)]
@@ -115,7 +123,7 @@ def traces(sweep: pd.DataFrame) -> list[dict[str, Any]]:
         {
             "prompt": rows["prompt"].iloc[0],
             "temperature": float(rows["temperature"].iloc[0]),
-            "runs": [_trace(row) for row in rows.itertuples()],
+            "runs": [_trace(row, reveals) for row in rows.itertuples()],
         }
         for rows in shown
     ]
@@ -155,17 +163,11 @@ def render(
         notes: what evaluation skipped and left out, and the sandbox's tier.
         parameters: all of the run's, nested.
     """
-    environment = Environment(
-        loader=PackageLoader("diffucoder.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{share:.1%}"
-    environment.filters["count"] = lambda number: f"{number:,}"
-    environment.filters["size"] = lambda size: f"{size / 1e6:,.2f} MB"
-    return environment.get_template("report.html.jinja").render(
+    pages = environment()
+    pages.filters["percent"] = lambda share: f"{share:.1%}"
+    pages.filters["count"] = lambda number: f"{number:,}"
+    pages.filters["size"] = lambda size: f"{size / 1e6:,.2f} MB"
+    return pages.get_template("report.html.jinja").render(
         plotly_js=Markup(get_plotlyjs()),
         figures={name: _embedded(figure) for name, figure in figures.items()},
         checkpoint_names=CHECKPOINT_NAMES,
@@ -202,19 +204,22 @@ def _answer(row: pd.Series, checkpoint: str) -> dict[str, Any]:
     }
 
 
-def _trace(row: Any) -> dict[str, Any]:
+def _trace(row: Any, reveals: pd.DataFrame) -> dict[str, Any]:
     steps = [int(step) for step in row.reveal_step]
-    last = max(steps)
+    keys = ("checkpoint", "problem_id", "sample", "decoding")
+    own = reveals[(reveals[list(keys)] == [getattr(row, key) for key in keys]).all(axis=1)]
+    # What was revealed after the end of the text is not shown.
+    own = own[own["position"] < row.length]
+    columns = ("position", "reveal_step", "probability", "alternative_probabilities")
+    place, step, probability, shares = (own[column].tolist() for column in columns)
+    tokens = [row.tokens[at] for at in place]
+    trace = Trace(place, tokens, step, probability, [], shares)
     return {
         "checkpoint": row.checkpoint,
         "status": row.status,
         "passed": bool(row.passed),
-        "last": last,
         **autoregressiveness(steps, k=1),
-        "tokens": [
-            {"text": piece, "step": step, "heat": round(step / last, 3) if last else 0.0}
-            for piece, step in zip(row.pieces, steps, strict=True)
-        ],
+        **watched(row.pieces, steps, trace, own["alternatives"].tolist()),
     }
 
 

@@ -54,6 +54,24 @@ class Completions(_Table):
         return all(bool((frame[name].map(len) == frame["length"]).all()) for name in lists)
 
 
+class Reveals(_Table):
+    """What a decode did; a row for each token that was revealed, none without a trace.
+
+    `probability` is the token's in the distribution that it was drawn from; `alternatives` are
+    the most probable tokens there, as text.
+    """
+
+    checkpoint: Series[str] = pa.Field(isin=CHECKPOINTS)
+    problem_id: Series[str]
+    sample: Series[int] = pa.Field(ge=0)
+    decoding: Series[str]
+    position: Series[int] = pa.Field(ge=0)
+    reveal_step: Series[int] = pa.Field(ge=0)
+    probability: Series[float] = pa.Field(ge=0, le=1 + 1e-6)
+    alternatives: Series[object]
+    alternative_probabilities: Series[object]
+
+
 class _Estimates(_Table):
     """Means between 0 and 1 with their intervals."""
 

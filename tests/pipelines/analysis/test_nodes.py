@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.analysis import AnalysisParams
-from diffucoder.evaluation.tables import Autoregressiveness, Completions, PassAtK
+from diffucoder.evaluation.tables import Autoregressiveness, Completions, PassAtK, Reveals
 from diffucoder.pipelines.analysis import nodes
 
 Parameters = Callable[..., dict[str, Any]]
@@ -70,9 +70,20 @@ def test_from_sweep_to_report(
     about = {"split": "heldout", "entry_point": "add", "tests": ["assert add(1) == 2"], "check": ""}
     problems = pd.DataFrame([about | {"problem_id": f"p{n}", "prompt": f"add_{n}"} for n in (1, 2)])
 
-    sweep = nodes.sweep_temperature(problems, checkpoint, checkpoint, checkpoint, params, 0)
+    sweep, reveals = nodes.sweep_temperature(
+        problems, checkpoint, checkpoint, checkpoint, params, 0
+    )
 
     Completions.validate(sweep)
+    Reveals.validate(reveals)
+    known = reveals.set_index(["checkpoint", "problem_id", "sample", "decoding", "position"])
+    for row in sweep.itertuples():
+        for position, step in enumerate(row.reveal_step):
+            found = known.loc[(row.checkpoint, row.problem_id, row.sample, row.decoding, position)]
+            assert found["reveal_step"] == step
+            assert len(found["alternatives"]) == params.trace
+            if found["probability"] > 0.5:
+                assert found["alternatives"][0] == row.pieces[position]
     decodings = sweep[["decoding", "temperature", "steps"]].drop_duplicates()
     assert decodings.to_numpy().tolist() == [
         ["T = 0.2", 0.2, steps],
@@ -101,11 +112,11 @@ def test_from_sweep_to_report(
     drawn = nodes.draw_figures(metrics, metrics, metrics, metrics, headline, pass_at_k, order)
     notes = {"sandbox_tier": "landlock", "skipped": [], "excluded": []}
     page = nodes.write_report(
-        measured, headline, notes, sweep, pass_at_k, DATA_REPORT, *drawn, settings
+        measured, headline, notes, sweep, reveals, pass_at_k, DATA_REPORT, *drawn, settings
     )
     assert page.startswith("<!doctype html>")
     assert "analysis.half_step_temperature" in page
-    assert page.count("data-trace>") == 4  # two problems, two checkpoints
+    assert page.count("data-viewer ") == 4  # two problems, two checkpoints
 
     summary = nodes.summarise(headline, notes, 0)
     assert json.loads(json.dumps(summary)) == summary

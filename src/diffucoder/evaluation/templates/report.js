@@ -65,13 +65,3 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot
 addEventListener("resize", () => plots.forEach((plot) => {
   if (Number(plot.dataset.drawn) !== plot.clientWidth) draw(plot);
 }));
-
-document.querySelectorAll("[data-trace]").forEach((trace) => {
-  const slider = trace.querySelector("input"), shown = trace.querySelector("output");
-  slider.addEventListener("input", () => {
-    shown.textContent = slider.value;
-    trace.querySelectorAll(".token").forEach((token) => {
-      token.classList.toggle("masked", Number(token.dataset.step) >= Number(slider.value));
-    });
-  });
-});

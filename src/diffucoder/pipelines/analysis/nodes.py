@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
+from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, reveals, spread
 
 KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
@@ -20,11 +20,14 @@ def sweep_temperature(
     grpo: Path,
     analysis: AnalysisParams,
     seed: int,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Completions of a part of the held-out problems at several temperatures.
 
     One token a step, so that the order of reveals is defined; and, labelled `half`, in half
     the steps at one temperature.
+
+    Returns:
+        The scored completions, and their reveals where a trace was asked for.
 
     Raises:
         SandboxUnavailable: if programs cannot be run safely on this machine.
@@ -48,9 +51,10 @@ def sweep_temperature(
     ):
         logger.set_tag("sandbox_tier", sandbox.tier)
         logger.log_metrics(0, {"sandbox/mechanisms": sandbox.mechanisms})
+        directories = {"adapted": adapted, "instruct": instruct, "grpo": grpo}
         completions, _ = decode(
             pd.concat(asked, ignore_index=True),
-            {"adapted": adapted, "instruct": instruct, "grpo": grpo},
+            directories,
             decodings,
             "analysis",
             analysis.engine,
@@ -59,7 +63,8 @@ def sweep_temperature(
             environment,
             analysis.trace,
         )
-        return score(completions, by_key({"heldout": heldout}), sandbox)
+        scored = score(completions, by_key({"heldout": heldout}), sandbox)
+        return scored, reveals(analysis.work, directories)
 
 
 def measure_sweep(
@@ -105,6 +110,7 @@ def write_report(
     pass_at_k: pd.DataFrame,
     evaluation_notes: dict[str, Any],
     temperature_completions: pd.DataFrame,
+    temperature_reveals: pd.DataFrame,
     temperature_pass_at_k: pd.DataFrame,
     data_report: dict[str, Any],
     losses_figure: "go.Figure",
@@ -133,7 +139,7 @@ def write_report(
             parameters["seed"],
         ),
         samples=report.sample_problems(completions),
-        traces=report.traces(temperature_completions),
+        traces=report.traces(temperature_completions, temperature_reveals),
         figures={
             "losses": losses_figure,
             "rewards": reward_figure,

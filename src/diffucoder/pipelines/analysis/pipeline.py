@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.sweep_temperature,
                 ["problems", "adapted", "instruct", "grpo", "params:analysis", "params:seed"],
-                "temperature_completions",
+                ["temperature_completions", "temperature_reveals"],
                 name="sweep_temperature",
             ),
             Node(
@@ -44,6 +44,7 @@ def create_pipeline() -> Pipeline:
                     "pass_at_k",
                     "evaluation_notes",
                     "temperature_completions",
+                    "temperature_reveals",
                     "temperature_pass_at_k",
                     "data_report",
                     *FIGURES,

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,18 @@ from diffucoder.config.evaluation import Style
 from diffucoder.config.training import EngineParams
 
 WORKER = "diffucoder.pipelines.evaluation.worker"
+
+REVEALS = {
+    "checkpoint": str,
+    "problem_id": str,
+    "sample": int,
+    "decoding": str,
+    "position": int,
+    "reveal_step": int,
+    "probability": float,
+    "alternatives": object,
+    "alternative_probabilities": object,
+}
 
 
 def spread(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
@@ -114,6 +126,46 @@ def decode(
     launch.run(job, WORKER, engine, environment)
     found = pd.concat([pd.read_parquet(part) for part in sorted(parts.glob("*.parquet"))])
     return _completions(found, decodings)
+
+
+def reveals(work: str, checkpoints: Mapping[str, Path]) -> pd.DataFrame:
+    """The traces that `decode` left, a row for each reveal, with alternatives as text.
+
+    Args:
+        work: as in `decode`.
+        checkpoints: directory of each checkpoint that was asked.
+
+    Returns:
+        A table as `tables.Reveals` has it; empty if no trace was asked for.
+    """
+    from diffucoder.data.tokenizer import open_tokenizer, token_texts
+    from diffucoder.decoding import trace
+
+    rows: list[dict[str, Any]] = []
+    texts: dict[str, Callable[[int], str]] = {}
+    for part in sorted((Path(work) / "traces").glob("*.parquet")):
+        for name, found in trace.read(part).items():
+            checkpoint, _, *problem, sample, decoding = name.split("/")
+            if checkpoint not in texts:
+                texts[checkpoint] = token_texts(open_tokenizer(checkpoints[checkpoint]))
+            about = {
+                "checkpoint": checkpoint,
+                "problem_id": "/".join(problem),
+                "sample": int(sample),
+                "decoding": decoding,
+            }
+            for index, others in enumerate(found.alternatives):
+                rows.append(
+                    about
+                    | {
+                        "position": found.position[index],
+                        "reveal_step": found.reveal_step[index],
+                        "probability": found.probability[index],
+                        "alternatives": [texts[checkpoint](token) for token in others],
+                        "alternative_probabilities": found.alternative_probabilities[index],
+                    }
+                )
+    return pd.DataFrame(rows, columns=list(REVEALS)).astype(REVEALS)
 
 
 def _completions(
