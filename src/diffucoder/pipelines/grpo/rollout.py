@@ -21,7 +21,7 @@ from diffucoder.engine.context import Context
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, score
 from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
-from diffucoder.rl.advantages import leave_one_out, zero_variance
+from diffucoder.rl.advantages import advantages, zero_variance
 from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 # Namespaces of draws, apart from the optimizer's own (step, iteration, row).
@@ -59,6 +59,58 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What the sampler wrote, in the order of the tasks it was asked for."""
+
+    canvas: Tensor
+    reveal_step: Tensor
+    texts: list[str]
+    tokens: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Scored groups of completions, those of a task together.
+
+    Attributes:
+        tasks: P problems.
+        scored: B completions.
+        canvas: int64 `[B, L]`, what was written.
+        reveal_step: int64 `[B, L]`, the step at which each position was.
+        reward_seconds: time spent in the sandbox.
+    """
+
+    tasks: list[Task]
+    scored: list[Scored]
+    canvas: Tensor
+    reveal_step: Tensor
+    reward_seconds: float
+
+    @property
+    def size(self) -> int:
+        """G, completions a task."""
+        return len(self.scored) // len(self.tasks)
+
+    @property
+    def rewards(self) -> Tensor:
+        """Rewards: float32 `[P, G]`."""
+        return torch.tensor([s.reward for s in self.scored]).view(len(self.tasks), -1)
+
+    def replaced(self, places: Sequence[int], others: "Groups") -> "Groups":
+        """These groups with those at `places` replaced by the others, in their order."""
+        tasks, scored = list(self.tasks), list(self.scored)
+        canvas, reveal_step = self.canvas.clone(), self.reveal_step.clone()
+        for index, place in enumerate(places):
+            own = slice(place * self.size, (place + 1) * self.size)
+            new = slice(index * self.size, (index + 1) * self.size)
+            tasks[place], scored[own] = others.tasks[index], others.scored[new]
+            canvas[own] = others.canvas[new]
+            reveal_step[own] = others.reveal_step[new]
+        seconds = self.reward_seconds + others.reward_seconds
+        return Groups(tasks, scored, canvas, reveal_step, seconds)
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One step's completions on this rank.
 
@@ -66,7 +118,7 @@ class Rollout:
         tasks: P problems.
         scored: B completions, those of a problem together.
         batch: the completions as tensors.
-        advantages: leave-one-out advantages `[P, G]`.
+        advantages: advantages `[P, G]`.
         rewards: rewards `[P, G]`.
         reward_seconds: time spent in the sandbox.
     """
@@ -127,34 +179,72 @@ class Sampler:
     special: SpecialIds
     sandbox: Sandbox
 
-    def roll_out(self, model: nn.Module, tasks: list[Task], step: int, first_row: int) -> Rollout:
+    def roll_out(
+        self,
+        model: nn.Module,
+        tasks: list[Task],
+        step: int,
+        first_row: int,
+        spares: Sequence[list[Task]] = (),
+    ) -> Rollout:
         """Sample a group for each task and score it.
+
+        Groups that earn one reward throughout are replaced by those of spare tasks, round by
+        round (dynamic sampling, DAPO, arXiv 2503.14476); those that still do stay.
 
         Args:
             model: the policy.
             tasks: this rank's P problems.
-            step: number of the step, which names the draws together with the row.
+            step: number of the step, which names the draws together with row and round.
             first_row: number of this rank's first completion among those of all ranks.
+            spares: for each round, P problems to take the place of tasks.
         """
-        group = self.params.completions_per_prompt
-        repeated = [task for task in tasks for _ in range(group)]
-        rows = range(first_row, first_row + len(repeated))
-        streams = [self.context.generator(step, ROLLOUT, row) for row in rows]
-        canvas_BL, texts, tokens = self._sample(model, repeated, self.params.decoding, streams)
-        began = time.monotonic()
-        scored = self._score(repeated, texts, tokens)
-        seconds = time.monotonic() - began
-        rewards_PG = torch.tensor([s.reward for s in scored]).view(len(tasks), group)
+        groups = self._groups(model, tasks, step, first_row, range(len(tasks)))
+        for attempt, spare in enumerate(spares, start=1):
+            flat = zero_variance(groups.rewards).nonzero()[:, 0].tolist()
+            if not flat:
+                break
+            others = [spare[place] for place in flat]
+            fresh = self._groups(model, others, step, first_row, flat, attempt)
+            groups = groups.replaced(flat, fresh)
         batch = from_canvas(
-            [task.prompt_tokens for task in repeated],
-            canvas_BL,
+            [task.prompt_tokens for task in groups.tasks for _ in range(groups.size)],
+            groups.canvas,
             self.special.turn_end,
             self.special.pad,
+            groups.reveal_step,
         )
-        advantages_PG = leave_one_out(rewards_PG)
-        # Exactly 0 where nothing is to be learned, whatever rounding left.
-        advantages_PG[zero_variance(rewards_PG)] = 0.0
-        return Rollout(tasks, scored, batch, advantages_PG, rewards_PG, seconds)
+        options = self.params.advantages
+        return Rollout(
+            groups.tasks,
+            groups.scored,
+            batch,
+            advantages(groups.rewards, options.baseline, options.divide_by_std),
+            groups.rewards,
+            groups.reward_seconds,
+        )
+
+    def _groups(
+        self,
+        model: nn.Module,
+        tasks: list[Task],
+        step: int,
+        first_row: int,
+        places: Sequence[int],
+        attempt: int = 0,
+    ) -> Groups:
+        """A group for each task; `places` are the tasks' places among this rank's."""
+        size = self.params.completions_per_prompt
+        repeated = [task for task in tasks for _ in range(size)]
+        rows = [first_row + place * size + member for place in places for member in range(size)]
+        # Rounds after the first have draws of their own.
+        extra = (attempt,) if attempt else ()
+        streams = [self.context.generator(step, ROLLOUT, row, *extra) for row in rows]
+        sampled = self._sample(model, repeated, self.params.decoding, streams)
+        began = time.monotonic()
+        scored = self._score(repeated, sampled.texts, sampled.tokens)
+        seconds = time.monotonic() - began
+        return Groups(tasks, scored, sampled.canvas, sampled.reveal_step, seconds)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks."""
@@ -162,8 +252,8 @@ class Sampler:
         mine = range(self.context.rank, len(tasks) * options.samples, self.context.world_size)
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
-        _, texts, tokens = self._sample(model, repeated, options.decoding, streams)
-        scored = self._score(repeated, texts, tokens)
+        sampled = self._sample(model, repeated, options.decoding, streams)
+        scored = self._score(repeated, sampled.texts, sampled.tokens)
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
@@ -174,9 +264,9 @@ class Sampler:
         tasks: list[Task],
         decoding: DecodingParams,
         streams: list[torch.Generator],
-    ) -> tuple[Tensor, list[str], list[list[int]]]:
-        """Canvas `[B, L]`, texts and tokens, in the order of `tasks`."""
+    ) -> Sampled:
         canvas_BL = torch.zeros((len(tasks), decoding.max_new_tokens), dtype=torch.long)
+        reveal_step_BL = torch.zeros_like(canvas_BL)
         tokens: list[list[int]] = [[] for _ in tasks]
         # Prompts of like length together, so that little padding is computed.
         order = sorted(range(len(tasks)), key=lambda row: len(tasks[row].prompt_tokens))
@@ -193,12 +283,13 @@ class Sampler:
                 [streams[row] for row in rows],
             )
             canvas_BL[rows] = made.canvas
+            reveal_step_BL[rows] = made.reveal_step
             for row, completion in zip(rows, made.completions, strict=True):
                 tokens[row] = completion
         texts = self.tokenizer.batch_decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return canvas_BL, texts, tokens
+        return Sampled(canvas_BL, reveal_step_BL, texts, tokens)
 
     def _score(
         self, tasks: Sequence[Task], texts: Sequence[str], tokens: Sequence[list[int]]
@@ -228,3 +319,11 @@ def chosen_tasks(context: Context, tasks: list[Task], step: int, prompts: int) -
             orders[epoch] = torch.randperm(len(tasks), generator=generator).tolist()
         chosen.append(tasks[orders[epoch][place]])
     return chosen
+
+
+def spare_tasks(
+    context: Context, tasks: list[Task], step: int, prompts: int, attempt: int
+) -> list[Task]:
+    """As many problems for a round of resampling, drawn apart from the reading of all."""
+    order = torch.randperm(len(tasks), generator=context.generator(ORDER, step, attempt))
+    return [tasks[place] for place in order.repeat(-(-prompts // len(tasks)))[:prompts].tolist()]

@@ -21,10 +21,10 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
-from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks
-from diffucoder.pipelines.grpo.update import inner_updates
+from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks
+from diffucoder.pipelines.grpo.update import Recipe, inner_updates
 from diffucoder.rewards.sandbox import Sandbox
-from diffucoder.rl import estimators
+from diffucoder.rl import estimators, objectives
 
 BEST, ROLLOUTS = "best", "rollouts"
 
@@ -44,9 +44,10 @@ def work(job: Job, context: Context) -> None:
     updates = params.training.steps * params.inner_iterations
     engine = deepspeed.initialize(model, params.training.model_copy(update={"steps": updates}))
     special = special_ids(tokenizer)
-    estimator = estimators.get(
-        params.estimator.name, mask_token_id=special.mask, **params.estimator.options()
-    )
+    options = params.estimator.options(params.estimator.name, params.decoding.steps)
+    estimator = estimators.get(params.estimator.name, mask_token_id=special.mask, **options)
+    objective = objectives.get(params.objective.name, **params.objective.options())
+    recipe = Recipe(reference, estimator, objective)
     start, extra = state.resume(context, engine)
     if extra:
         reference.load_state_dict(extra["reference"])
@@ -64,7 +65,7 @@ def work(job: Job, context: Context) -> None:
             context.barrier()
             best = keep_best(context, engine, tokenizer, sampler, tasks["validation"], 0, best)
         for step in loop.steps(context, engine, start, params.training.steps, kept):
-            metrics = one_step(context, engine, reference, estimator, sampler, tasks["rl"], step)
+            metrics = one_step(context, engine, recipe, sampler, tasks["rl"], step)
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:
@@ -133,8 +134,7 @@ def read_tasks(
 def one_step(
     context: Context,
     engine: deepspeed.Engine,
-    reference: nn.Module,
-    estimator: estimators.Estimator,
+    recipe: Recipe,
     sampler: Sampler,
     tasks: list[Task],
     step: int,
@@ -142,21 +142,25 @@ def one_step(
     """Rollouts, rewards and the inner iterations; returns the step's metrics."""
     params = sampler.params
     prompts = params.training.batch_size // params.completions_per_prompt
-    chosen = chosen_tasks(context, tasks, step, prompts)[context.share(prompts)]
+    mine = context.share(prompts)
+    chosen = chosen_tasks(context, tasks, step, prompts)[mine]
+    spares = [
+        spare_tasks(context, tasks, step, prompts, attempt)[mine]
+        for attempt in range(1, params.advantages.resamples + 1)
+    ]
     first_row = context.share(params.training.batch_size).start
     began = time.monotonic()
     with deepspeed.gathered(engine) as policy:
-        rollout = sampler.roll_out(policy, chosen, step, first_row)
+        rollout = sampler.roll_out(policy, chosen, step, first_row, spares)
     sampled = time.monotonic()
     iterations = inner_updates(
         context,
         engine,
-        reference,
-        estimator,
+        recipe,
         params,
         step,
         rollout.batch,
-        rollout.advantages.flatten(),
+        recipe.objective.weights(rollout.advantages).flatten(),
         first_row,
     )
     updated = time.monotonic()
