@@ -10,6 +10,7 @@ from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.instruction import InstructionParams
+from diffucoder.config.lab import LabParams
 from diffucoder.config.problems import ProblemsParams
 
 
@@ -29,3 +30,4 @@ class Parameters(Params):
     grpo: GrpoParams
     evaluation: EvaluationParams
     analysis: AnalysisParams
+    lab: LabParams
