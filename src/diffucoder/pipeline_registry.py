@@ -14,7 +14,7 @@ STAGES = (
     "analysis",
 )
 # Run by name alone: they ask questions that a run of the chain does not need answered.
-STUDIES = ("lab",)
+STUDIES = ("lab", "ablation")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

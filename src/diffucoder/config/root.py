@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from diffucoder.config.ablation import AblationParams
 from diffucoder.config.adaptation import AdaptationParams
 from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.backbone import BackboneParams
@@ -31,3 +32,4 @@ class Parameters(Params):
     evaluation: EvaluationParams
     analysis: AnalysisParams
     lab: LabParams
+    ablation: AblationParams
