@@ -1,5 +1,7 @@
 """Options of the lab: what is measured of the estimators, on which checkpoint."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
@@ -7,6 +9,9 @@ from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.estimator import EstimatorName
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.config.training import EngineParams
+
+# What MLflow takes in the names of parameters and metrics.
+Label = Annotated[str, Field(pattern=r"^[\w .-]+$")]
 
 
 class VariantParams(Params):
@@ -47,7 +52,7 @@ class LabParams(Params):
     problems: int = Field(ge=2)
     max_prompt_tokens: int = Field(ge=1)
     decoding: DecodingParams
-    variants: dict[str, VariantParams] = Field(min_length=1)
+    variants: dict[Label, VariantParams] = Field(min_length=1)
     baseline: str
     forwards: list[int] = Field(min_length=1)
     draws: int = Field(ge=2)

@@ -174,3 +174,7 @@ def test_mistakes_are_named_before_anything_is_sampled(
         )
     with pytest.raises(ValidationError, match="baseline 'none' is not one of variants"):
         small(parameters, tmp_path, baseline="none")
+    # MLflow would refuse it, after everything is measured.
+    commas = {"a, b": {"name": "decoupled", "options": {}}}
+    with pytest.raises(ValidationError, match="should match pattern"):
+        small(parameters, tmp_path, variants=commas, baseline="a, b")

@@ -67,15 +67,7 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
         launch.run(job, WORKER, lab.engine, environment)
         raw, cost = (_read(parts, kind, list(lab.variants)) for kind in ("noise", "cost"))
         noise = with_intervals(raw, lab.baseline, lab.bootstrap, seed)
-        logger.log_metrics(
-            0,
-            {
-                f"{row.level}_{row.measure}/{row.estimator}_{row.forwards}".replace(
-                    ",", ""
-                ): row.mean
-                for row in noise.itertuples()
-            },
-        )
+        logger.log_metrics(0, _metrics(noise))
     return noise, cost
 
 
@@ -84,6 +76,13 @@ def draw(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure":
     from diffucoder.evaluation.estimators import figure
 
     return figure(estimator_noise, list(lab.variants))
+
+
+def _metrics(noise: pd.DataFrame) -> dict[str, float]:
+    return {
+        f"{row.level}_{row.measure}/{row.estimator}_{row.forwards}": float(row.mean)
+        for row in noise.itertuples()
+    }
 
 
 def _read(parts: Path, kind: str, order: list[str]) -> pd.DataFrame:
