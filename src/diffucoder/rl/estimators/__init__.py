@@ -6,7 +6,7 @@ a generator in the same state draws the same masks: that is how the new, the old
 reference policy are compared under equal noise.
 """
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from diffucoder.errors import BadParameters
@@ -40,16 +40,17 @@ def get(name: str, **options: Any) -> Estimator:
         options: fields of that estimator; `mask_token_id` always.
 
     Raises:
-        BadParameters: for an unknown name, an unknown option or a missing one, listing those
-            that are known.
+        BadParameters: for an unknown name or option, listing the known ones, or for a field
+            without a default that is not given.
     """
     if name not in REGISTRY:
         raise BadParameters(f"unknown estimator {name!r}: expected one of {sorted(REGISTRY)}")
-    known = [field.name for field in fields(REGISTRY[name])]
+    its_fields = fields(REGISTRY[name])
+    known = [field.name for field in its_fields]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise BadParameters(f"estimator {name!r} has no option {unknown}: expected some of {known}")
-    try:
-        return REGISTRY[name](**options)
-    except TypeError as error:
-        raise BadParameters(f"estimator {name!r}: {error}; its options are {known}") from error
+    required = {field.name for field in its_fields if field.default is MISSING}
+    if absent := sorted(required - set(options)):
+        raise BadParameters(f"estimator {name!r} needs the option {absent}: pass it to `get`")
+    return REGISTRY[name](**options)
