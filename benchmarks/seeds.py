@@ -4,20 +4,24 @@
 
 Each seed draws its own problems, trains its own tokenizer and models, and lives in a data folder
 of its own below `--root`. A seed that is finished is not run again, one that was stopped goes on.
-With `--readme` the table replaces the one between the README's markers.
+With `--readme` the table, and one of time and memory below it, replace what stands between the
+README's markers.
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from diffucoder.evaluation.bootstrap import cluster_interval
+from diffucoder.pipeline_registry import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKERS = ("<!-- results:begin -->", "<!-- results:end -->")
@@ -32,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--root", type=Path, default=ROOT / "data" / "seeds")
     parser.add_argument("--env", default="base", help="the Kedro environment to run in")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--readme", action="store_true", help="put the tables into the README")
     options = parser.parse_args()
     folders = [options.root.resolve() / str(seed) for seed in options.seeds]
     for seed, folder in zip(options.seeds, folders, strict=True):
@@ -41,7 +45,8 @@ def main() -> None:
     print(table)
     if options.readme:
         readme = ROOT / "README.md"
-        readme.write_text(between_markers(readme.read_text(encoding="utf-8"), table), "utf-8")
+        tables = f"{table}\n\n{costs([summary(folder) for folder in folders])}"
+        readme.write_text(between_markers(readme.read_text(encoding="utf-8"), tables), "utf-8")
 
 
 def run_chain(seed: int, folder: Path, env: str) -> None:
@@ -91,11 +96,34 @@ def cell(seeds: list[pd.Series]) -> str:
     return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] | {each}"
 
 
+def summary(folder: Path) -> dict[str, Any]:
+    """What the chain says of itself."""
+    path = folder / "08_reporting" / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def costs(seeds: list[dict[str, Any]]) -> str:
+    """Mean seconds of each stage and memory at its highest, as a Markdown table."""
+    seconds = pd.DataFrame([seed["seconds"] for seed in seeds])[list(STAGES)].mean()
+    peak = max(seed["peak_rss_mb"] for seed in seeds)
+    cells = [f"{value:.0f}" for value in [*seconds, seconds.sum()]]
+    return "\n".join(
+        [
+            "Seconds of each stage, mean of the seeds, and resident memory of all processes at "
+            "its highest in any seed.",
+            "",
+            f"| {' | '.join(STAGES)} | all | memory |",
+            "|---" * (len(STAGES) + 2) + "|",
+            f"| {' | '.join(cells)} | {peak:,} MB |",
+        ]
+    )
+
+
 def between_markers(text: str, table: str) -> str:
     """`text` with what stands between the markers replaced by `table`."""
     begin, end = map(re.escape, MARKERS)
     replacement = f"{MARKERS[0]}\n{table}\n{MARKERS[1]}"
-    changed, count = re.subn(f"{begin}.*{end}", lambda _: replacement, text, flags=re.DOTALL)
+    changed, count = re.subn(f"{begin}.*?{end}", lambda _: replacement, text, flags=re.DOTALL)
     if count != 1:
         raise ValueError(f"README.md must hold the markers {MARKERS} once, found {count}")
     return changed

@@ -1,11 +1,15 @@
 """Fixtures shared by all tests; torch is imported where a test asks for a model, not before."""
 
+import json
 import os
 import resource
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -13,6 +17,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from diffucoder.engine.job import Job
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,6 +59,57 @@ def full_disk() -> Callable[[], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return fill
+
+
+class Ranks:
+    """Real ranks of a job, forked from `fork_server.py` so that many runs stay affordable."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "fork_server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    def start(self, job: "Job", module: str, count: int = 1) -> list[int]:
+        """Start `count` ranks, as a node or a launcher would; returns their process numbers."""
+        job.work.mkdir(parents=True, exist_ok=True)
+        job_file = job.work / "job.json"
+        job.save(job_file)
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            port = str(probe.getsockname()[1])
+        meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+        pids = []
+        for rank in map(str, range(count)):
+            place = {**meeting, "RANK": rank, "LOCAL_RANK": rank} if count > 1 else {}
+            log = str(job.work / f"rank-{rank}.log")
+            pids.append(self._ask("start", module, str(job_file), log, place))
+        return pids
+
+    def wait(self, *pids: int) -> list[int]:
+        """Exit codes of ranks once they have ended; minus the signal for one that was killed."""
+        return [self._ask("wait", pid) for pid in pids]
+
+    def close(self) -> None:
+        """End the server, and with it every rank that still runs."""
+        self._server.kill()
+        self._server.communicate()
+
+    def _ask(self, *command: Any) -> int:
+        self._server.stdin.write(json.dumps(command) + "\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Ranks]:
+    """Starts real ranks of jobs, quickly."""
+    started = Ranks()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

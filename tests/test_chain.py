@@ -11,7 +11,11 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+
+from diffucoder.rewards.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ("adapted", "instruct", "grpo")
@@ -129,6 +133,29 @@ def test_mlflow_holds_a_run_with_a_child_for_each_stage(project: Project) -> Non
     losses = client.get_metric_history(by_stage["instruction"].info.run_id, "loss")
     assert len(losses) > 10
     assert by_stage["grpo"].data.params["beta"] == "0.01"
+    measured = set(by_stage["grpo"].data.metrics)
+    assert measured >= {"loss", "kl", "clip_share", "grad_norm", "lr", "tokens_per_s"}
+    assert measured >= {"pass_rate", "completion_length", "zero_variance_groups"}
+    assert len(parent.data.tags["git_commit"]) == 40
+    assert "report.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+    samples = client.list_artifacts(parent.info.run_id, "samples")
+    assert "samples/rollouts.json" in {file.path for file in samples}
+    ran_programs = (parent, *(by_stage[name] for name in ("grpo", "evaluation", "analysis")))
+    assert {run.data.tags["sandbox_tier"] for run in ran_programs} == {Sandbox(workers=1).tier}
+    contained = client.get_metric_history(by_stage["grpo"].info.run_id, "sandbox/mechanisms")
+    assert [metric.step for metric in contained] == [1, 2]
+    assert min(metric.value for metric in contained) >= 2
+
+
+def test_reinforcement_learning_moves_the_weights(project: Project) -> None:
+    metrics = pd.read_parquet(project.data / "08_reporting" / "metrics" / "grpo.parquet")
+    loss = metrics[metrics["name"] == "loss"]
+    assert loss["step"].tolist() == [1, 2]
+    before, after = (
+        load_file(project.data / "06_models" / name / "model.safetensors")
+        for name in ("instruct", "grpo")
+    )
+    assert any(not torch.equal(before[name], weight) for name, weight in after.items())
 
 
 def test_finished_stages_are_skipped_until_a_parameter_changes(project: Project) -> None:

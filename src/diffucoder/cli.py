@@ -1,7 +1,11 @@
-"""`kedro run` of this project: an error that the user can mend is one message, no traceback."""
+"""`kedro run` and `kedro export`.
+
+An error that the user can mend is one message, no traceback.
+"""
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -36,6 +40,25 @@ run = click.Command(
 )
 
 
-@click.group(name="diffucoder", commands=[run])
+@click.command()
+@click.argument("source")
+@click.argument("target", type=click.Path(path_type=Path))
+@_plain_errors
+def export(source: str, target: Path) -> None:
+    """Write the checkpoint SOURCE to the directory TARGET in the layout of Dream and DiffuCoder.
+
+    SOURCE is a directory or hub name; TARGET must not exist yet.
+    """
+    from diffucoder.datasets.atomic import atomic_directory
+    from diffucoder.model.export import export_dream
+
+    if target.exists():
+        raise click.UsageError(f"{target} exists: give a path that does not, or remove it")
+    with atomic_directory(target) as partial:
+        export_dream(source, partial)
+    click.echo(f"{target}: written in Dream's layout")
+
+
+@click.group(name="diffucoder", commands=[run, export])
 def cli() -> None:
     """Commands of the project, added to Kedro's own."""

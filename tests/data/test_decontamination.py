@@ -1,4 +1,5 @@
 import inspect
+import json
 import json.decoder
 
 import pytest
@@ -66,6 +67,18 @@ def test_every_benchmark_solution_is_found(params, benchmarks_dir) -> None:
         document = f"import os\n\n{row['prompt']}{row['canonical_solution']}"
         assert quotations.reason_to_reject(word_hashes(document)), row["task_id"]
     assert quotations.reason_to_reject(word_hashes(CLEAN)) is None
+
+
+def test_sanitized_mbpp_is_a_json_list_and_is_read(params, tmp_path) -> None:
+    row = {"task_id": 2, "prompt": PROMPT, "code": REFERENCE, "test_list": []}
+    path = tmp_path / "sanitized-mbpp.json"
+    path.write_text(json.dumps([row], indent=2))
+    rules = params.decontamination.model_copy(update={"benchmarks": str(tmp_path)})
+    name = "sanitized-mbpp.json:2"
+    assert list(benchmark_texts(rules)) == [(name, PROMPT), (name, REFERENCE)]
+    path.write_text(json.dumps({"rows": [row]}))
+    with pytest.raises(BadData, match=r"sanitized-mbpp\.json: expected a list of objects"):
+        list(benchmark_texts(rules))
 
 
 def test_an_absent_benchmark_folder_adds_nothing(params) -> None:

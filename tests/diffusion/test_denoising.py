@@ -10,6 +10,7 @@ from diffucoder.diffusion.denoising import corrupt, denoising_loss
 from diffucoder.diffusion.objectives import masked_diffusion_loss
 from diffucoder.diffusion.weights import cart
 from diffucoder.model.attention import document_mask
+from diffucoder.model.projection import limit_logits
 
 VOCABULARY, MASK = 13, 12
 INVERSE_T = WeightingParams(kind="inverse_t", cart_p=0.1)
@@ -53,6 +54,23 @@ def test_loss_is_that_of_the_full_logits(
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(metrics["cross_entropy"], sums["cross_entropy"] / sums["hidden"])
     torch.testing.assert_close(metrics["accuracy"], sums["correct"] / sums["hidden"])
+
+
+@pytest.mark.parametrize("weighting", [INVERSE_T, CART], ids=["inverse_t", "cart"])
+def test_little_memory_for_logits_changes_nothing(
+    model: PreTrainedModel, tensors: dict[str, Tensor], weighting: WeightingParams
+) -> None:
+    def step(mib: float) -> list[Tensor]:
+        limit_logits(model, mib)
+        model.zero_grad()
+        loss, metrics = denoising_loss(model, tensors, weighting, 17.0)
+        loss.backward()
+        gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        return [loss.detach(), metrics["cross_entropy"], metrics["accuracy"], *gradients]
+
+    # A thousandth of a MiB holds the logits of 13 positions.
+    for got, expected in zip(step(0.001), step(1.0), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_cart_weighs_within_documents(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:

@@ -28,8 +28,8 @@ def test_the_fingerprint_ignores_what_changes_no_result(tmp_path: Path) -> None:
     def of(**engine: Any) -> str:
         return make(tmp_path, {"training": {"steps": 3, "engine": engine}}).fingerprint()
 
-    assert of(ranks=1, threads=1, micro_batch=8) == of(ranks=1, threads=4, micro_batch=2)
-    assert of(ranks=1, threads=1) != of(ranks=2, threads=1)
+    assert of(ranks=1, threads=1, micro_batch=8) == of(ranks=2, threads=4, micro_batch=2)
+    assert of(zero_stage=1) != of(zero_stage=2)
 
 
 def test_the_identity_follows_the_content_of_inputs(tmp_path: Path) -> None:

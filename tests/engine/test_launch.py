@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +23,7 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import JOB_FILE, LOG_FILE, command
 from diffucoder.engine.reporter import read_metrics
-from diffucoder.errors import MissingInput, TrainingFailed
+from diffucoder.errors import BadParameters, MissingInput, TrainingFailed
 
 PATIENCE = 60.0
 
@@ -60,7 +62,7 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(
     run_job(stopped)
     assert "tiny: goes on from step 3" in caplog.text
     assert (stopped.output / "COMPLETE").is_file()
-    assert saves.latest(stopped.work) is None
+    assert saves.latest(stopped.work).step == 3
     steps = [record["step"] for record in read_metrics(stopped.work / "metrics.jsonl")]
     assert steps == [1, 2, 3, 4, 5, 6]
 
@@ -70,50 +72,146 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(
     assert weights[0] == weights[1]
 
 
+@pytest.fixture
+def two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Engine parameters of two ranks on this machine: `two_ranks("hostfile")`."""
+    # DeepSpeed asks its first host for a name and an address over ssh, which needs a server.
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\nwhile [ "$1" != localhost ]; do shift; done\nshift\nexec "$@"\n')
+    # Stands in for Slurm: two tasks, each told its place.
+    srun = tmp_path / "srun"
+    srun.write_text(
+        "#!/bin/sh\n"
+        '[ "$1 $2" = "--kill-on-bad-exit=1 --ntasks-per-node=2" ] || exit 3\n'
+        "shift 3\n"
+        "export SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0 SLURM_STEP_NODELIST=localhost\n"
+        'for task in 0 1; do SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & done\n'
+        "wait\n"
+    )
+    for program in (ssh, srun):
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", str(os.getpid()))
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost slots=2\n")
+
+    def of(launcher: str) -> dict[str, Any]:
+        hostfile = str(hosts) if launcher == "hostfile" else None
+        return {"ranks": 2, "launcher": launcher, "hostfile": hostfile}
+
+    return of
+
+
+NODE = """
+import sys
+from pathlib import Path
+from diffucoder.config.training import EngineParams
+from diffucoder.engine import job, launch
+todo = job.Job.load(Path(sys.argv[1]))
+engine = EngineParams.model_validate(todo.parameters["training"]["engine"])
+launch.run(todo, sys.argv[2], engine, {})
+"""
+
+
+def start_node(todo: Job, worker: str) -> psutil.Popen:
+    """A process that launches ranks as a node does."""
+    todo.work.mkdir(parents=True, exist_ok=True)
+    todo.save(todo.work.parent / JOB_FILE)
+    return psutil.Popen(
+        [sys.executable, "-c", NODE, str(todo.work.parent / JOB_FILE), worker],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["local", "hostfile"])
 def test_ranks_do_not_outlive_a_killed_node(
-    training: Callable[..., TrainingParams], job: Callable[..., Job]
+    launcher: str,
+    two_ranks: Callable[[str], dict[str, Any]],
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
 ) -> None:
-    waiting = job(training(engine={"ranks": 2}))
-    waiting.work.mkdir(parents=True)
-    waiting.save(waiting.work.parent / JOB_FILE)
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from diffucoder.config.training import EngineParams\n"
-        "from diffucoder.engine import job, launch\n"
-        "todo = job.Job.load(Path(sys.argv[1]))\n"
-        "engine = EngineParams.model_validate(todo.parameters['training']['engine'])\n"
-        "launch.run(todo, 'waits', engine, {})\n"
-    )
-    paths = os.pathsep.join(path for path in sys.path if path)
-    node = subprocess.Popen(
-        [sys.executable, "-c", script, str(waiting.work.parent / JOB_FILE)],
-        env=os.environ | {"PYTHONPATH": paths},
-    )
+    waiting = job(training(engine=two_ranks(launcher)))
+    node = start_node(waiting, "waits")
     wait_for(lambda: all((waiting.work / f"ready-{rank}").exists() for rank in (0, 1)))
-    family = psutil.Process(node.pid).children(recursive=True)
+    family = node.children(recursive=True)
     pids = {int((waiting.work / f"pid-{rank}").read_text()) for rank in (0, 1)}
     assert pids <= {process.pid for process in family}
     node.kill()
-    node.wait()
+    node.communicate()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
 
 
+@pytest.mark.slow
+def test_two_ranks_cut_in_every_way_end_as_uninterrupted_ones(
+    two_ranks: Callable[[str], dict[str, Any]],
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    ranks: Any,
+) -> None:
+    engine = {"save_every_s": 1e-9, "zero_stage": 1, "micro_batch": 2, **two_ranks("local")}
+    params = training(steps=40, engine=engine)
+    whole = job(params, "whole")
+    assert ranks.wait(*ranks.start(whole, "tiny_stage", count=2)) == [0, 0]
+
+    moments, cut = random.Random(5), job(params, "cut")
+
+    def cut_by(action: Callable[[psutil.Popen], None]) -> tuple[int, str]:
+        """Run until a random moment, then act; returns the node's exit code and its message."""
+        done = len(read_metrics(cut.work / "metrics.jsonl"))
+        node = start_node(cut, "tiny_stage")
+        wait_for(lambda: len(read_metrics(cut.work / "metrics.jsonl")) > done)
+        time.sleep(moments.uniform(0.0, 0.3))
+        workers = ranks_of(node)
+        action(node)
+        assert not psutil.wait_procs(workers.values(), timeout=10)[1]
+        message = node.communicate()[1]
+        return node.returncode, message
+
+    def ranks_of(node: psutil.Popen) -> dict[str, psutil.Process]:
+        found = {p.environ().get("RANK"): p for p in node.children(recursive=True)}
+        return {rank: found[rank] for rank in ("0", "1")}
+
+    code, message = cut_by(lambda node: ranks_of(node)["1"].kill())
+    assert code == 1
+    assert "rank 1 ended by signal SIGKILL, so all were ended" in message
+    assert cut_by(psutil.Popen.kill)[0] == -signal.SIGKILL
+    code, message = cut_by(psutil.Popen.terminate)
+    assert "KeyboardInterrupt: tiny: stopped by SIGTERM" in message
+    code, message = cut_by(lambda node: node.send_signal(signal.SIGINT))
+    assert "KeyboardInterrupt: tiny: stopped by SIGINT" in message
+    assert not (cut.output / "COMPLETE").exists()
+    node = start_node(cut, "tiny_stage")
+    assert (node.communicate(), node.returncode)[1] == 0
+    weights = [(each.output / "model.safetensors").read_bytes() for each in (cut, whole)]
+    assert weights[0] == weights[1]
+    assert [r["step"] for r in read_metrics(cut.work / "metrics.jsonl")] == [*range(1, 41)]
+
+
+@pytest.mark.parametrize("launcher", ["local", "hostfile"])
 def test_the_death_of_one_rank_ends_the_others(
+    launcher: str,
+    two_ranks: Callable[[str], dict[str, Any]],
     training: Callable[..., TrainingParams],
     job: Callable[..., Job],
     run_job: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    params = training(engine={"ranks": 2})
+    params = training(engine=two_ranks(launcher))
     with pytest.raises(TrainingFailed, match="no save was made yet") as caught:
         run_job(job(params, fault="killed"), "fails")
     message = str(caught.value)
     assert "last words of rank 1" in message
-    assert message.splitlines()[-1] == "rank 1 ended by signal SIGKILL, so all were ended"
+    if launcher == "local":
+        assert message.splitlines()[-1] == "rank 1 ended by signal SIGKILL, so all were ended"
     died = next(r.created for r in caplog.records if "last words" in r.getMessage())
-    assert time.time() - died < 10
+    assert caplog.records[-1].created - died < 10
 
 
 @pytest.mark.parametrize(
@@ -144,21 +242,15 @@ def test_the_error_of_a_rank_reaches_the_node(
 
 
 @pytest.mark.slow
-def test_ranks_from_a_hostfile_work_together(
+@pytest.mark.parametrize("launcher", ["hostfile", "slurm"])
+def test_ranks_of_every_launcher_work_together(
+    launcher: str,
+    two_ranks: Callable[[str], dict[str, Any]],
     training: Callable[..., TrainingParams],
     job: Callable[..., Job],
     run_job: Callable[..., None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # DeepSpeed asks its first host for a name and an address over ssh, which needs a server.
-    ssh = tmp_path / "ssh"
-    ssh.write_text('#!/bin/sh\nwhile [ "$1" != localhost ]; do shift; done\nshift\nexec "$@"\n')
-    ssh.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    hosts = tmp_path / "hosts"
-    hosts.write_text("localhost slots=2\n")
-    adding = job(training(engine={"ranks": 2, "hostfile": str(hosts)}))
+    adding = job(training(engine=two_ranks(launcher)))
     run_job(adding, "adds")
 
     results = [json.loads((adding.work / f"result-{r}.json").read_text()) for r in (0, 1)]
@@ -173,8 +265,32 @@ def test_ranks_from_a_hostfile_work_together(
 
 
 def test_a_missing_hostfile_is_named(training: Callable[..., TrainingParams]) -> None:
+    engine = training(engine={"launcher": "hostfile", "hostfile": "/nowhere"}).engine
     with pytest.raises(MissingInput, match=r"engine.hostfile: /nowhere does not exist"):
-        command(training(engine={"hostfile": "/nowhere"}).engine, [])
+        command(engine, [])
+
+
+def test_slurm_needs_an_allocation(
+    training: Callable[..., TrainingParams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(MissingInput, match=r"there is none here; run under sbatch or salloc"):
+        command(training(engine={"launcher": "slurm"}).engine, [])
+
+
+def test_a_copy_of_a_node_does_not_launch(
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    run_job: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    copied = job(training())
+    expected = r"rank 3 of 8 copies .*`python -m diffucoder.engine.worker adds \S*job.json`"
+    with pytest.raises(BadParameters, match=expected):
+        run_job(copied, "adds")
+    assert not copied.work.exists()
 
 
 def test_one_rank_needs_no_launcher(training: Callable[..., TrainingParams]) -> None:

@@ -1,18 +1,20 @@
 """One step is one step, however its rows are spread over ranks and micro-batches."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from tiny_stage import loss, prepare, rows_between, tiny_model
+from torch import nn
 from zero_stages import train
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.deepspeed import gathered, initialize
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Prepared, learning_rate, optimizer_step
+from diffucoder.engine.loop import Prepared, fit, learning_rate, optimizer_step
 from diffucoder.errors import BadData, TrainingFailed
 
 pytestmark = [
@@ -21,7 +23,10 @@ pytestmark = [
 ]
 
 Trained = tuple[dict[str, torch.Tensor], list[dict[str, float]]]
-TIMED = "tokens_per_s"
+# What differs from one run to the next.
+TIMED = {"tokens_per_s", "peak_memory_mib"} | {
+    f"seconds/{part}" for part in ("forward", "backward", "step")
+}
 
 
 def assert_equal(one: Trained, other: Trained, tolerance: float) -> None:
@@ -31,7 +36,7 @@ def assert_equal(one: Trained, other: Trained, tolerance: float) -> None:
         )
     for mine, theirs in zip(one[1], other[1], strict=True):
         assert mine.keys() == theirs.keys()
-        for name in mine.keys() - {TIMED}:
+        for name in mine.keys() - TIMED:
             assert theirs[name] == pytest.approx(mine[name], rel=tolerance, abs=tolerance), name
 
 
@@ -60,7 +65,7 @@ def plain_training(training: TrainingParams, context: Context) -> Trained:
         optimizer.zero_grad()
         accuracy = float(metrics["accuracy"])
         record = {"loss": value.item(), "accuracy": accuracy, "grad_norm": norm.item(), "lr": rate}
-        records.append(record | {TIMED: 0.0})
+        records.append(record | {"skipped": 0} | dict.fromkeys(TIMED, 0.0))
     return {name: weight.detach() for name, weight in model.named_parameters()}, records
 
 
@@ -74,6 +79,8 @@ def plain_training(training: TrainingParams, context: Context) -> Trained:
         ({"zero_stage": 1, "micro_batch": 2}, 1e-5),
         ({"zero_stage": 2, "micro_batch": 2}, 1e-5),
         ({"zero_stage": 3, "micro_batch": 2}, 1e-5),
+        ({"zero_stage": 1, "offload": "optimizer"}, 1e-5),
+        ({"zero_stage": 3, "offload": "optimizer+weights", "micro_batch": 2}, 1e-5),
         ({"precision": "bf16"}, 0.05),
         ({"precision": "bf16", "zero_stage": 2, "micro_batch": 4}, 0.05),
     ],
@@ -99,11 +106,11 @@ def test_two_ranks_train_like_one(
     run_job: Callable[..., None],
 ) -> None:
     params = training(steps=2, engine={"ranks": 2, "micro_batch": 2})
-    shared = job(params, stages=[0, 2, 3])
+    shared = job(params, stages=[0, 1, 2, 3])
     run_job(shared, "zero_stages")
     results = torch.load(shared.output, weights_only=True)
     alone = plain_training(params, context_of(job(params, "alone")))
-    for stage in (0, 2, 3):
+    for stage in (0, 1, 2, 3):
         assert_equal(alone, results[stage], 1e-5)
 
 
@@ -153,15 +160,56 @@ def test_a_step_without_a_scored_position_is_an_error(
         optimizer_step(engine, [Prepared({}, 0.0, 0)], loss)
 
 
-def test_a_loss_that_is_not_finite_ends_the_training(
-    training: Callable[..., TrainingParams], process_group: None
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_update_that_is_not_finite_is_skipped_and_counted(
+    zero_stage: int,
+    precision: str,
+    training: Callable[..., TrainingParams],
+    process_group: None,
 ) -> None:
-    engine = initialize(tiny_model(0), training())
+    params = training(engine={"zero_stage": zero_stage, "precision": precision})
+    engine = initialize(tiny_model(0), params)
     batch = prepare(rows_between(0, 2), 0, [torch.Generator() for _ in range(2)])
-    with pytest.raises(TrainingFailed, match=r"update 1: loss nan.*lower optimizer.learning_rate"):
-        optimizer_step(
-            engine, [batch], lambda *of: (loss(*of)[0] * float("nan"), {"accuracy": 0.0})
+
+    def step(factor: float) -> dict[str, float]:
+        return optimizer_step(
+            engine, [batch], lambda *of: (loss(*of)[0] * factor, {"accuracy": 0.0})
         )
+
+    def weights() -> list[torch.Tensor]:
+        with gathered(engine) as model:
+            return [weight.detach().clone() for weight in model.parameters()]
+
+    first = step(1.0)
+    before = weights()
+    skipped = [step(float("nan")), step(float("inf"))]
+    assert all(torch.equal(*pair) for pair in zip(before, weights(), strict=True))
+    assert [metrics["skipped"] for metrics in (first, *skipped)] == [0, 1, 2]
+    assert not any(math.isfinite(metrics["grad_norm"]) for metrics in skipped)
+    assert (engine.skipped.in_a_row, engine.optimizer_steps) == (2, 3)
+    assert math.isfinite(step(1.0)["grad_norm"])
+    assert (engine.skipped.in_a_row, engine.skipped.total) == (0, 2)
+    assert not all(torch.equal(*pair) for pair in zip(before, weights(), strict=True))
+
+
+def test_updates_in_a_row_that_are_not_finite_end_the_training(
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training(engine={"nonfinite_limit": 2, "save_every_s": 1e-9})
+    context = context_of(job(params))
+    engine = initialize(tiny_model(0), params)
+
+    def diverging(model: nn.Module, tensors: dict[str, Any], denominator: float) -> Any:
+        value, metrics = loss(model, tensors, denominator)
+        # Updates 2, 4 and 5 of the six.
+        return value * (float("nan") if engine.optimizer_steps in (1, 3, 4) else 1.0), metrics
+
+    expected = r"tiny: step 5: loss nan.* 2 updates in a row .* 3 in all.*step-00000004; lower"
+    with pytest.raises(TrainingFailed, match=expected):
+        fit(context, engine, rows_between, prepare, diverging)
 
 
 def test_draws_depend_on_their_names_alone(

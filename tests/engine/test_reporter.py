@@ -12,6 +12,8 @@ def _no_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rewinding_forgets_the_steps_to_be_done_again(tmp_path: Path) -> None:
     reporter = Reporter(tmp_path, rank=0)
+    reporter.log(0, {"loss": 2.0})
+    reporter.rewind(None)
     for step in (1, 2, 3):
         reporter.log(step, {"loss": 1.0 / step})
     reporter.rewind(1)

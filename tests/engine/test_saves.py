@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from diffucoder.datasets.atomic import atomic_directory
 from diffucoder.engine import saves
 from diffucoder.engine.job import Job
 from diffucoder.errors import BadParameters
@@ -20,10 +21,10 @@ def make_job(folder: Path, rate: float) -> Job:
     )
 
 
-def write(work: Path, step: int, identity: dict[str, Any]) -> Path:
+def write(work: Path, step: int, identity: dict[str, Any], score: float | None = None) -> Path:
     target = saves.folder(work, step)
-    with saves.atomic_directory(target) as partial:
-        saves.write_manifest(partial, step, 1, identity)
+    with atomic_directory(target) as partial:
+        saves.write_manifest(partial, step, 1, score, identity)
     return target
 
 
@@ -38,8 +39,26 @@ def test_an_unfinished_save_is_no_save(tmp_path: Path) -> None:
 def test_pruning_keeps_the_newest(tmp_path: Path) -> None:
     for step in (5, 10, 100):
         write(tmp_path, step, {})
-    saves.prune(tmp_path, keep=2)
+    saves.prune(tmp_path, keep=2, keep_best=False)
     assert [save.step for save in saves.saves_of(tmp_path)] == [10, 100]
+
+
+def test_pruning_spares_the_best(tmp_path: Path) -> None:
+    scores = {5: -3.0, 10: -1.0, 15: None, 20: -1.0, 100: -2.0, 200: -2.0}
+    for step, score in scores.items():
+        write(tmp_path, step, {}, score)
+    saves.prune(tmp_path, keep=2, keep_best=True)
+    assert [save.step for save in saves.saves_of(tmp_path)] == [20, 100, 200]
+    saves.prune(tmp_path, keep=1, keep_best=True)
+    assert [save.step for save in saves.saves_of(tmp_path)] == [20, 200]
+
+
+def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
+    kept = write(tmp_path, 5, {})
+    for name in (".step-00000007.4.partial", ".step-00000003.discarded"):
+        (tmp_path / "saves" / name).mkdir()
+    saves.settle(tmp_path)
+    assert list((tmp_path / "saves").iterdir()) == [kept]
 
 
 def test_saves_of_an_equal_job_pass(tmp_path: Path) -> None:

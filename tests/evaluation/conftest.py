@@ -29,6 +29,7 @@ def completion(**changes: Any) -> dict[str, Any]:
         "status": "passed",
         "passed": True,
         "pass_rate": 1.0,
+        "trust": "unforgeable",
         "tokens": [5, 6, 7],
         "pieces": ["def", " f", "<|im_end|>"],
         "reveal_step": [0, 2, 1],

@@ -24,7 +24,7 @@ def test_verdicts_land_in_the_table(make_row: Callable[..., dict[str, Any]]) -> 
         "silent": "",
     }
     asked = [make_row(text=text) for text in texts.values()]
-    table = pd.DataFrame(asked).drop(columns=["code", "status", "passed", "pass_rate"])
+    table = pd.DataFrame(asked).drop(columns=["code", "status", "passed", "pass_rate", "trust"])
     with Sandbox(workers=1) as sandbox:
         scored = score(table, {("heldout", "p0"): PROBLEM}, sandbox).assign(name=list(texts))
     scored = scored.set_index("name")

@@ -75,6 +75,21 @@ def test_changed_folder_that_a_parameter_names(project: Any) -> None:
     assert remade(project) == set(TABLES)
 
 
+def test_changed_file_that_a_parameter_names_without_a_folder(project: Any) -> None:
+    (project.root / "corpus.jsonl").write_text("1")
+    params = {"first": {"folder": "corpus.jsonl"}}
+    project.run(params=params)
+    assert remade(project, params=params) == set()
+    (project.root / "corpus.jsonl").write_text("2")
+    assert remade(project, params=params) == set(TABLES)
+
+
+def test_text_too_long_for_a_name_is_no_file(project: Any) -> None:
+    params = {"first": {"folder": "x" * 5000}}
+    project.run(params=params)
+    assert remade(project, params=params) == set()
+
+
 @pytest.mark.parametrize(
     ("folder", "expected"), [("data/work", set()), ("data/01_raw/code", set(TABLES))]
 )
@@ -113,6 +128,27 @@ def test_from_nodes_refuses_artefacts_of_other_parameters(project: Any) -> None:
         project.run(from_nodes=["scale"], params={"first": {"size": 4}})
     message = str(raised.value)
     assert "table (first.size was 2, is 4; `kedro run --pipeline=first` makes it anew)" in message
+
+
+def test_from_nodes_refuses_artefacts_without_a_record(
+    project: Any, log: list[logging.LogRecord]
+) -> None:
+    project.run()
+    (project.root / "data/08_reporting/provenance/make.json").unlink()
+    with pytest.raises(MissingInput, match=r"table .there is no record of how it was made"):
+        project.run(from_nodes=["scale"])
+    project.run(pipeline_names=["second"])
+    warnings = [r.getMessage() for r in log if r.levelno == logging.WARNING]
+    assert any("there is no record" in warning for warning in warnings)
+
+
+def test_refusal_quotes_no_more_than_the_beginning_of_a_long_value(project: Any) -> None:
+    project.run()
+    with pytest.raises(MissingInput) as raised:
+        project.run(from_nodes=["scale"], params={"first": {"folder": "long/" * 100}})
+    (line,) = str(raised.value).splitlines()[1:]
+    assert "first.folder was corpus/code, is long/long/" in line
+    assert len(line) < 250
 
 
 def test_from_nodes_runs_on_artefacts_of_the_same_parameters(project: Any) -> None:

@@ -1,6 +1,12 @@
 import torch
 
-from diffucoder.model.attention import annealed_mask, causal_mask, document_mask, reveal_share
+from diffucoder.model.attention import (
+    causal_mask,
+    document_mask,
+    opened_mask,
+    reveal_draw,
+    reveal_share,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -28,8 +34,8 @@ def test_masks_by_hand() -> None:
     ]
     assert causal_mask(PACKED)[0, 0].int().tolist() == causal
     assert document_mask(PACKED)[0, 0].int().tolist() == both
-    assert annealed_mask(PACKED, 0.0, generator())[0, 0].int().tolist() == causal
-    assert annealed_mask(PACKED, 1.0, generator())[0, 0].int().tolist() == both
+    assert opened_mask(PACKED, reveal_draw(5, 0.0, generator()))[0, 0].int().tolist() == causal
+    assert opened_mask(PACKED, reveal_draw(5, 1.0, generator()))[0, 0].int().tolist() == both
 
 
 def test_two_filler_positions_see_only_themselves() -> None:
@@ -39,13 +45,14 @@ def test_two_filler_positions_see_only_themselves() -> None:
 
 def test_half_annealed_opens_half_of_the_future_and_all_of_the_past() -> None:
     document_ids_BL = torch.zeros(2, 200, dtype=torch.long)
-    mask = annealed_mask(document_ids_BL, 0.5, generator())
+    mask = opened_mask(document_ids_BL, reveal_draw(200, 0.5, generator()))
     past = torch.ones(200, 200, dtype=torch.bool).tril()
     assert mask.shape == (2, 1, 200, 200)
     assert mask[:, 0][:, past].all()
     assert abs(mask[0, 0][~past].float().mean().item() - 0.5) < 0.02
     assert torch.equal(mask[0], mask[1]), "one draw is shared by the batch"
-    assert not torch.equal(mask, annealed_mask(document_ids_BL, 0.5, generator(1)))
+    other = opened_mask(document_ids_BL, reveal_draw(200, 0.5, generator(1)))
+    assert not torch.equal(mask, other)
 
 
 def test_reveal_share_rises_to_one_and_stays() -> None:

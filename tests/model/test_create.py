@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.backbone import ArchitectureParams
 from diffucoder.model import create, load, set_bidirectional
-from diffucoder.model.attention import annealed_mask, causal_mask, document_mask
+from diffucoder.model.attention import causal_mask, document_mask, opened_mask, reveal_draw
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.projection import aligned_states
 
@@ -70,7 +70,7 @@ def test_no_gradient_crosses_documents(model: PreTrainedModel) -> None:
     inputs = {"position_ids": packed_position_ids(document_ids_BL)}
     opened = influence(model, 1, attention_mask=document_mask(document_ids_BL), **inputs)
     assert (opened > 0).tolist() == [True] * 3 + [False] * 3
-    half = annealed_mask(document_ids_BL, 0.5, torch.Generator().manual_seed(0))
+    half = opened_mask(document_ids_BL, reveal_draw(6, 0.5, torch.Generator().manual_seed(0)))
     assert (influence(model, 4, attention_mask=half, **inputs)[:3] == 0).all()
     causal = influence(model, 4, attention_mask=causal_mask(document_ids_BL), **inputs)
     assert (causal > 0).tolist() == [False] * 3 + [True] * 2 + [False]

@@ -56,9 +56,10 @@ def test_bidirectional_attention_survives_saving(checkpoint: Path, model: PreTra
     assert torch.equal(logits(stock), expected)
 
 
-@pytest.mark.parametrize("model_type", ["qwen3", "llama"])
-def test_other_backbones_load(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, model_type: str
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3", "llama"])
+def test_every_backbone_comes_in_and_goes_out_bidirectional(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, model_type: str, tied: bool
 ) -> None:
     config = AutoConfig.for_model(
         model_type,
@@ -68,63 +69,24 @@ def test_other_backbones_load(
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=8,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
+    config.initializer_range = 0.5
     model = AutoModelForCausalLM.from_config(config).eval()
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    loaded, _ = load(tmp_path)
+    model.save_pretrained(tmp_path / "in", max_shard_size="5KB")
+    tokenizer.save_pretrained(tmp_path / "in")
+    assert len(list((tmp_path / "in").glob("*.safetensors"))) > 1
+
+    loaded, _ = load(tmp_path / "in")
     assert torch.equal(logits(loaded), logits(model))
     set_bidirectional(loaded)
-    assert not torch.allclose(logits(loaded), logits(model))
-
-
-def test_dream_layout_loads_bidirectional_with_equal_logits(
-    checkpoint: Path, model: PreTrainedModel
-) -> None:
-    # Dream and DiffuCoder: Qwen2's weight names under a config type and code of their own.
-    def as_dream(config: dict) -> dict:
-        theta = config.pop("rope_parameters")["rope_theta"]
-        config.pop("is_causal", None)
-        return config | {
-            "model_type": "Dream",
-            "architectures": ["DreamModel"],
-            "auto_map": {
-                "AutoConfig": "configuration_dream.DreamConfig",
-                "AutoModel": "modeling_dream.DreamModel",
-            },
-            "rope_theta": theta,
-            "rope_scaling": None,
-            "mask_token_id": 256,
-        }
-
-    rewrite(checkpoint / "config.json", as_dream)
-    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text())
-    (checkpoint / "vocab.json").write_text(json.dumps(tokenizer["model"]["vocab"]))
-    (checkpoint / "merges.txt").write_text("#version: 0.2\n")
-    (checkpoint / "tokenizer.json").unlink()
-    special = {str(entry["id"]): entry for entry in tokenizer["added_tokens"]}
-    for entry in special.values():
-        entry.pop("id")
-    settings = {
-        "tokenizer_class": "DreamTokenizer",
-        "auto_map": {"AutoTokenizer": ["tokenization_dream.DreamTokenizer", None]},
-        "added_tokens_decoder": special,
-        "mask_token": "<|mask|>",
-        "pad_token": "<|endoftext|>",
-        "eos_token": "<|endoftext|>",
-        "bos_token": None,
-    }
-    (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings))
-    set_bidirectional(model)
-
-    loaded, its_tokenizer = load(checkpoint)
-
-    assert torch.equal(logits(loaded), logits(model))
-    assert its_tokenizer.mask_token_id == 256
-    assert its_tokenizer.encode("a b<|im_end|>")[-1] == 259
-    assert its_tokenizer.decode(its_tokenizer.encode("def f(): pass")) == "def f(): pass"
+    loaded.save_pretrained(tmp_path / "out")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert type(stock) is type(model)
+    assert torch.equal(logits(stock), logits(loaded))
+    embedded_BLD = stock.get_input_embeddings()(IDS_BL).detach().requires_grad_()
+    stock(inputs_embeds=embedded_BLD).logits[0, 0].sum().backward()
+    assert (embedded_BLD.grad.abs().sum(-1) > 0).all(), "the first position sees all others"
 
 
 def drop_config(folder: Path) -> None:
@@ -166,6 +128,14 @@ def become_foreign(folder: Path) -> None:
     rewrite(folder / "config.json", lambda c: c | {"model_type": "gpt2"})
 
 
+def gain_a_tokenizer_of_another_model(folder: Path) -> None:
+    def add_one(tokenizer: dict) -> dict:
+        known = tokenizer["added_tokens"]
+        return tokenizer | {"added_tokens": [*known, known[0] | {"id": 261, "content": "?!"}]}
+
+    rewrite(folder / "tokenizer.json", add_one)
+
+
 def drop_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
 
@@ -186,6 +156,7 @@ def cut_tokenizer(folder: Path) -> None:
         (ask_for_another_layer, "12 weights .* are absent"),
         (ask_for_another_width, "do not fit its config"),
         (become_foreign, "model type 'gpt2' is not known: expected one of qwen2"),
+        (gain_a_tokenizer_of_another_model, "tokenizer has 262 tokens and its embedding 261 rows"),
         (drop_tokenizer, "has no tokenizer"),
         (cut_tokenizer, "tokenizer cannot be read"),
     ],

@@ -73,3 +73,31 @@ def test_adapt_then_tune(
     assert losses.index.tolist() == list(range(1, tuning.training.steps + 1))
     assert losses.iloc[-4:].mean() < losses.iloc[:4].mean()
     assert load(tuned)[0].config.is_causal is False
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, found none")
+def test_bf16_on_a_gpu_learns_as_fp32_on_the_processor(
+    tmp_path: Path,
+    parameters: Parameters,
+    checkpoint: Path,
+    shards: Shards,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def losses(device: str, precision: str) -> pd.Series:
+        # Read by the ranks, which are processes of their own.
+        monkeypatch.setenv("DS_ACCELERATOR", device)
+        changes = {"work": str(tmp_path / device), "mid_training": None}
+        read = parameters("test", "adaptation", **changes)
+        read["pretraining"]["engine"]["precision"] = precision
+        adapted, metrics = adapt(AdaptationParams(**read), 0, checkpoint, shards, shards)
+        assert all(weight.isfinite().all() for weight in load(adapted)[0].parameters())
+        return curve(metrics, "loss")
+
+    on_gpu = losses("cuda", "bf16")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    on_processor = losses("cpu", "fp32")
+    assert on_gpu.index.equals(on_processor.index)
+    # Same rows and masks at each step; bf16 keeps 8 bits of a number.
+    assert on_gpu.tolist() == pytest.approx(on_processor.tolist(), rel=0.03)
+    assert on_gpu.iloc[-4:].mean() < on_gpu.iloc[:4].mean()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from diffucoder.config.rewards import RewardParams, SandboxParams
 from diffucoder.errors import BadParameters
 from diffucoder.rewards.extract import extract_code
-from diffucoder.rewards.functions import RewardRecord, score
+from diffucoder.rewards.functions import RewardRecord, brevity, score
 from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
 
 PAPER = RewardParams.model_validate(
@@ -53,11 +53,18 @@ def test_tests_earn_nothing_without_the_format() -> None:
     assert score([record], PAPER) == ([0.0], [{"tests": 0.0, "format": 0.0}])
 
 
+def test_brevity_halves_with_every_hundred_characters() -> None:
+    verdict = Verdict("failed", (False,), None, None, 0.0)
+    for length, expected in [(0, 1.0), (100, 0.5), (300, 0.125)]:
+        assert brevity(RewardRecord("p", "x" * length, None, verdict)) == pytest.approx(expected)
+
+
 @pytest.fixture
 def user_module() -> ModuleType:
     module = ModuleType("rewards_of_a_user")
     module.brevity = lambda record: 1.0 / len(record.completion)  # type: ignore[attr-defined]
     module.broken = lambda record: math.nan  # type: ignore[attr-defined]
+    module.failing = lambda record: 1 / 0  # type: ignore[attr-defined]
     module.number = 3  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
     yield module
@@ -76,6 +83,8 @@ def test_a_user_adds_a_reward_by_its_import_path() -> None:
     assert parts == [{"mine": 0.25}]
     with pytest.raises(BadParameters, match="finite"):
         score([record], _params("rewards_of_a_user.broken"))
+    with pytest.raises(BadParameters, match=r"'mine' raised ZeroDivisionError.*'error'"):
+        score([record], _params("rewards_of_a_user.failing"))
 
 
 @pytest.mark.usefixtures("user_module")

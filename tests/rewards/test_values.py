@@ -3,7 +3,8 @@
 import json
 import math
 import random
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque, namedtuple
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -33,7 +34,8 @@ def cross(value: Any) -> Any:
         None, True, 0, -1, 10**5000, -(10**5000), 1.5, -0.0, math.inf, "", "é\ud800\0", b"\xff",
         bytearray(b"x"), 1 + 2j, (), (1, (2,)), [], [[]], {1, 2}, frozenset({3}), {}, {(1,): [2]},
         {"t": 1}, {"r": 0, 1: {"h": 2}}, range(1, 9, 2), deque([1]), Decimal("1.10"),
-        Fraction(1, 3), ..., int, [int, str],
+        Fraction(1, 3), ..., int, [int, str], Counter("aab"), date(2024, 2, 29),
+        datetime(1, 1, 1, 23, 59, 58, 7), time(4), timedelta(-3, 5, 6),
     ],
     ids=lambda value: repr(value) if not isinstance(value, int) else "int",
 )  # fmt: skip
@@ -41,6 +43,28 @@ def test_plain_data_crosses_unchanged(value: Any) -> None:
     crossed = cross(value)
     assert crossed == value
     assert type(crossed) is type(value)
+
+
+def test_names_of_a_tuples_members_cross() -> None:
+    point = namedtuple("Point", "x y")
+    crossed = cross([point(1, [2]), point(3, 4)])
+    assert [(p.x, p.y) for p in crossed] == [(1, [2]), (3, 4)]
+    assert repr(crossed[0]) == "Point(x=1, y=[2])"
+    assert crossed[1] == (3, 4)
+
+
+def test_names_that_could_be_taken_for_pythons_own_are_left_out() -> None:
+    class Odd(tuple):
+        __slots__ = ()
+        _fields = ("__eq__", "x")
+
+    crossed = cross(Odd((1, 2)))
+    assert type(crossed) is tuple
+    assert crossed == (1, 2)
+
+
+def test_times_with_a_zone_are_no_plain_data() -> None:
+    assert cross(datetime(2024, 1, 1, tzinfo=UTC)) == ("h", 7)
 
 
 def test_not_a_number_crosses() -> None:
@@ -79,6 +103,22 @@ def test_other_objects_cross_as_numbers() -> None:
     assert cross([object(), len]) == [("h", 7), ("h", 7)]
 
 
+def test_what_is_simplified_is_counted_among_the_containers() -> None:
+    class Table:
+        def tolist(self) -> list[Any]:
+            return [[1], [2]]
+
+    def simplify(value: Any) -> Any:
+        return value.tolist() if isinstance(value, Table) else value
+
+    shared = [3]
+    encoder = Encoder(_export, simplify=simplify)
+    tree = encoder.encode([Table(), shared, Table(), shared, object()])
+    crossed = Decoder(_resolve).decode(json.loads(json.dumps(tree)))
+    assert crossed == [[[1], [2]], [3], [[1], [2]], [3], ("h", 7)]
+    assert crossed[1] is crossed[3]
+
+
 def test_too_deep_is_refused() -> None:
     value: list[Any] = []
     for _ in range(1000):
@@ -97,7 +137,29 @@ def test_refill_changes_containers_in_place() -> None:
     assert held[1:] == [{"b": 2}, {2}, bytearray(b"y"), deque([2])]
 
 
-TAGS = ["i", "t", "z", "b", "c", "R", "D", "F", "e", "T", "d", "s", "B", "q", "r", "h", "o", "x"]
+TAGS = [
+    "i",
+    "t",
+    "z",
+    "b",
+    "c",
+    "R",
+    "D",
+    "F",
+    "e",
+    "T",
+    "d",
+    "s",
+    "B",
+    "q",
+    "r",
+    "h",
+    "o",
+    "x",
+    "C",
+    "n",
+    "M",
+]
 
 
 def _junk(draw: random.Random, depth: int) -> Any:
@@ -129,10 +191,14 @@ def test_decoding_junk_gives_plain_values_or_one_error() -> None:
     "tree",
     [
         {"T": "eval"}, {"T": "object"}, {"T": ["int"]}, {"r": 0}, {"r": -1}, {"r": True},
-        {"t": 1, "l": 2}, {}, {"x": 1}, {"t": "ab"}, {"i": 5}, {"D": 1}, {"F": [1, 0]},
+        {"t": 1, "l": 2}, {}, {"y": 1}, {"t": "ab"}, {"i": 5}, {"D": 1}, {"F": [1, 0]},
         {"c": "xyz"},
         {"s": [[]]}, {"d": [[1]]}, {"d": [[[], 1]]}, {"b": "0"}, {"R": [1, 2, 0]}, {"h": "0"},
-        {"F": [1.5, "x"]}, {"c": ["a", "b", "c"]},
+        {"F": [1.5, "x"]}, {"c": ["a", "b", "c"]}, {"M": ["date", 2024, 13, 1]}, {"M": ["eval", 1]},
+        {"M": ["date", 2024, 1, True]}, {"M": ["timedelta", 10**30]}, {"M": ["date"]},
+        {"n": ["P", ["x"], []]}, {"n": ["P", ["__eq__"], [1]]}, {"n": ["P", ["x", "x"], [1, 2]]},
+        {"n": ["P", ["a b"], [1]]}, {"n": ["P", ["count"], [1]]}, {"n": ["P)(", ["x"], [1]]},
+        {"n": ["P", ["x" * 3000], [1]]},
     ],
     ids=json.dumps,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from diffucoder.tracking import RunLogger, child_run
+from diffucoder.tracking import RunLogger, child_run, tag_active_run
 from diffucoder.tracking.flatten import LONGEST_VALUE
 
 
@@ -31,6 +31,7 @@ def test_child_has_parent_parameters_and_live_metrics(parent: mlflow.ActiveRun, 
     with child_run("grpo", parameters) as environment:
         assert environment["MLFLOW_TRACKING_URI"] == store
         with RunLogger(environment) as logger:
+            logger.set_tag("sandbox_tier", "landlock+seccomp")
             logger.log_metrics(1, {"loss/total": 2.0, "reward": 0.5})
             live = mlflow.get_run(environment["MLFLOW_RUN_ID"])
             assert live.info.status == "RUNNING"
@@ -40,6 +41,7 @@ def test_child_has_parent_parameters_and_live_metrics(parent: mlflow.ActiveRun, 
     run = mlflow.get_run(environment["MLFLOW_RUN_ID"])
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "grpo"
+    assert run.data.tags["sandbox_tier"] == "landlock+seccomp"
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert run.data.params["training.steps"] == "3"
     assert run.data.params["training.rates"] == "[1, 2]"
@@ -70,6 +72,14 @@ def test_nothing_is_logged_without_a_run() -> None:
     with child_run("grpo", {"a": 1}) as environment, RunLogger(environment) as logger:
         assert environment == {}
         logger.log_metrics(1, {"loss": 1.0})
+        logger.set_tag("sandbox_tier", "unsafe")
+    tag_active_run("sandbox_tier", "unsafe")
+
+
+def test_the_run_of_all_stages_is_tagged(parent: mlflow.ActiveRun) -> None:
+    tag_active_run("sandbox_tier", "landlock+seccomp")
+    run = mlflow.get_run(parent.info.run_id)
+    assert run.data.tags["sandbox_tier"] == "landlock+seccomp"
 
 
 def test_store_that_refuses_costs_one_warning(

@@ -10,8 +10,16 @@ from diffucoder.config.rewards import SandboxParams
 from diffucoder.config.training import EngineParams
 
 Checkpoint = Literal["adapted", "instruct", "grpo"]
-Benchmark = Literal["humaneval", "mbpp", "mbpp_sanitized"]
+Benchmark = Literal[
+    "humaneval",
+    "humaneval_plus",
+    "mbpp",
+    "mbpp_sanitized",
+    "mbpp_plus",
+    "bigcodebench_hard",
+]
 Style = Literal["instruct", "completion"]
+Extraction = Literal["fenced", "sanitised"]
 
 
 class BootstrapParams(Params):
@@ -33,11 +41,15 @@ class BenchmarkParams(Params):
         checkpoints: which checkpoints answer it.
         problems: the first so many problems; null takes all.
         samples: sampled completions a problem.
+        extraction: how the program is taken out of a completion: `fenced`, the code block of an
+            answer; `sanitised`, the longest program in it, cut down to what the entry point
+            needs (EvalPlus).
     """
 
     checkpoints: list[Checkpoint] = Field(min_length=1)
     problems: int | None = Field(ge=1)
     samples: int = Field(ge=1)
+    extraction: Extraction
 
 
 class EvaluationParams(Params):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
+from diffucoder.config.rewards import SandboxParams
 
 
 class _Source(Params):
@@ -202,6 +203,7 @@ class IngestionParams(Params):
 
     Attributes:
         context: longest prompt plus response of an instruction pair, in tokens.
+        sandbox: limits of the problems' references, which must pass their own tests.
     """
 
     sources: list[Source] = Field(min_length=1)
@@ -212,6 +214,7 @@ class IngestionParams(Params):
     packing: PackingParams
     curation: CurationParams
     context: int = Field(ge=2)
+    sandbox: SandboxParams
 
     @model_validator(mode="after")
     def _functions_are_cut_from_python(self) -> "IngestionParams":

@@ -67,4 +67,9 @@ class ProblemsParams(Params):
             raise ValueError(f"counts must not be negative, got {self.counts}")
         if sum(self.counts.values()) and not any(share > 0 for share in self.families.values()):
             raise ValueError(f"families must give some family a positive share: {self.families}")
+        if not self.counts.get("sft") and not self.pair_files:
+            raise ValueError(
+                "there would be no instruction pairs: set counts.sft above 0, or name files with "
+                "columns `prompt` and `response` under pair_files"
+            )
         return self

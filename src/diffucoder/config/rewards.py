@@ -14,7 +14,7 @@ class SandboxParams(Params):
         workers: candidates run side by side; null takes one for each available processor.
         tier: `auto` takes the strongest containment this machine offers; `unsafe` runs
             candidates without any.
-        memory_mb: address space of a candidate, MiB.
+        memory_mb: address space of a candidate beyond what its interpreter takes, MiB.
         cpu_s: processor time of a candidate, seconds, rounded up to whole ones.
         wall_s: wall clock for loading a candidate, and for each of its tests, seconds.
         max_timeouts: timed-out tests after which a program's rest counts as timed out; null runs
@@ -22,7 +22,9 @@ class SandboxParams(Params):
     """
 
     workers: int | None = Field(ge=1)
-    tier: Literal["auto", "landlock+seccomp", "landlock", "unsafe"]
+    tier: Literal[
+        "auto", "namespaces+landlock+seccomp", "landlock+seccomp", "namespaces+seccomp", "unsafe"
+    ]
     memory_mb: int = Field(ge=64)
     cpu_s: float = Field(gt=0)
     wall_s: float = Field(gt=0)

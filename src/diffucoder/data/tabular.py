@@ -1,4 +1,4 @@
-"""Rows of Parquet files, JSONL files and Hugging Face datasets, as streams of mappings."""
+"""Rows of Parquet, JSONL and JSON files and Hugging Face datasets, as streams of mappings."""
 
 import gzip
 import json
@@ -15,6 +15,7 @@ Row = dict[str, Any]
 BATCH_ROWS = 256
 PARQUET = (".parquet",)
 JSONL = (".jsonl", ".jsonl.gz")
+JSON = (".json",)
 
 
 def table_files(path: str | Path, endings: tuple[str, ...] = PARQUET + JSONL) -> list[Path]:
@@ -34,7 +35,7 @@ def table_files(path: str | Path, endings: tuple[str, ...] = PARQUET + JSONL) ->
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of one Parquet, JSONL or gzipped JSONL file.
+    """Yield the rows of one Parquet, JSONL or gzipped JSONL file, or of one JSON list.
 
     Raises:
         BadData: naming the file, if it is not what its name says.
@@ -44,8 +45,10 @@ def read_rows(path: str | Path) -> Iterator[Row]:
         yield from _parquet_rows(file)
     elif file.name.endswith(JSONL):
         yield from _jsonl_rows(file)
+    elif file.name.endswith(JSON):
+        yield from _json_rows(file)
     else:
-        raise BadData(f"{file}: expected a name that ends in {' or '.join(PARQUET + JSONL)}")
+        raise BadData(f"{file}: expected a name that ends in {' or '.join(PARQUET + JSONL + JSON)}")
 
 
 def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
@@ -87,3 +90,13 @@ def _jsonl_rows(file: Path) -> Iterator[Row]:
         raise BadData(
             f"{file}: at or after line {number}, not JSON in UTF-8 ({error}); mend or remove it"
         ) from error
+
+
+def _json_rows(file: Path) -> list[Row]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{file}: not JSON in UTF-8 ({error}); mend or remove it") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadData(f"{file}: expected a list of objects; mend or remove it")
+    return rows

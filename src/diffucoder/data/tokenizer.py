@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from diffucoder.errors import BadData
 
@@ -27,6 +33,8 @@ CHAT_TEMPLATE = (
 # before it, line ends, and runs of spaces but for the last, which belongs to what follows: so
 # a line's indentation is one piece.
 PIECES = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s"
+
+DREAM_CLASS = "DreamTokenizer"
 
 BATCH_CHARS = 2**20
 
@@ -110,14 +118,18 @@ def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 
 def open_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer as it is from a directory or the hub.
+    """Load a tokenizer as it is from a directory or the hub; code that comes with it is not run.
+
+    The tokenizer of Dream and DiffuCoder is Qwen2's under a class of its own.
 
     Raises:
         BadData: if there is none.
     """
     try:
+        if get_tokenizer_config(str(path)).get("tokenizer_class") == DREAM_CLASS:
+            return Qwen2Tokenizer.from_pretrained(str(path))
         return AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise BadData(
             f"tokenizer {path}: cannot be loaded ({error}); give a directory or hub name with "
             "a tokenizer.json or a vocabulary that transformers can read"

@@ -74,7 +74,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
+    settle(target)
     partial = target.parent / f".{target.name}.{os.getpid()}.partial"
     partial.mkdir()
     try:
@@ -88,6 +88,18 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def discard(directory: Path) -> None:
+    """Delete a directory so that a kill leaves no half of it under its name.
+
+    What an earlier kill left of such a deletion is deleted as well.
+    """
+    doomed = directory.parent / f".{directory.name}.discarded"
+    shutil.rmtree(doomed, ignore_errors=True)
+    if directory.exists():
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _swap(partial: Path, target: Path) -> None:
@@ -107,8 +119,8 @@ def _swap(partial: Path, target: Path) -> None:
         shutil.rmtree(previous)
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Clear what earlier writers of `target` left when they were killed.
+def settle(target: Path) -> None:
+    """Clear what earlier writers of the directory `target` left when they were killed.
 
     A replaced directory whose replacement never came is put back.
     """

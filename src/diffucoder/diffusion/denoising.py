@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.diffusion.corruption import hidden_positions, hide
-from diffucoder.diffusion.objectives import hidden_loss
+from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
-from diffucoder.model.projection import aligned_states, logits_at
+from diffucoder.model.kernels import Segments
+from diffucoder.model.projection import aligned_states
 
 
 def corrupt(
@@ -43,7 +44,7 @@ def denoising_loss(
     tensors: dict[str, Tensor],
     weighting: WeightingParams,
     denominator: float | Tensor,
-    attention_mask: Tensor | None = None,
+    attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The masked diffusion loss of rows that `corrupt` noised.
@@ -58,7 +59,7 @@ def denoising_loss(
         tensors: what `corrupt` returned, and `document_ids` `[B, L]` if rows are packed.
         weighting: 1/t or CART.
         denominator: maskable tokens of the whole optimizer step.
-        attention_mask: as in `projection.aligned_states`.
+        attention: as in `projection.aligned_states`.
         position_ids_BL: as in `projection.aligned_states`.
 
     Returns:
@@ -71,12 +72,9 @@ def denoising_loss(
         weights_BL = cart(hidden_BL, documents_BL, weighting.cart_p)
     else:
         weights_BL = inverse_time(hidden_BL, tensors["times"])
-    states_BLD = aligned_states(model, tensors["noised"], attention_mask, position_ids_BL)
-    loss, sums = hidden_loss(
-        logits_at(model, states_BLD, hidden_BL),
-        tensors["tokens"][hidden_BL],
-        weights_BL[hidden_BL],
-        denominator,
+    states_BLD = aligned_states(model, tensors["noised"], attention, position_ids_BL)
+    loss, sums = projected_loss(
+        model, states_BLD, tensors["tokens"], hidden_BL, weights_BL, denominator
     )
     return loss, token_means(sums)
 

@@ -1,11 +1,13 @@
 """The masked diffusion loss.
 
-Shapes: B rows, L positions, V vocabulary, N hidden positions.
+Shapes: B rows, L positions, D hidden width, V vocabulary, N hidden positions.
 """
 
 from torch import Tensor, nn
 
 from diffucoder.diffusion.weights import inverse_time
+from diffucoder.model import chunked
+from diffucoder.model.projection import chunk_for, head_at, logits_at
 
 
 def masked_diffusion_loss(
@@ -54,10 +56,45 @@ def hidden_loss(
     """
     losses_N = nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
     loss = (weights_N * losses_N).sum() / denominator
-    correct_N = logits_NV.detach().argmax(-1) == targets_N
-    metrics = {
+    return loss, _sums(losses_N, logits_NV.detach().argmax(-1) == targets_N)
+
+
+def projected_loss(
+    model: nn.Module,
+    states_BLD: Tensor,
+    targets_BL: Tensor,
+    where_BL: Tensor,
+    weights_BL: Tensor,
+    denominator: float | Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`hidden_loss` from hidden states, in no more memory than `projection.limit_logits` allows.
+
+    Args:
+        model: a causal-LM module of transformers.
+        states_BLD: aligned last hidden states.
+        targets_BL: the clean tokens.
+        where_BL: bool, the positions to predict.
+        weights_BL: the weight of each.
+        denominator: as in `masked_diffusion_loss`.
+
+    Returns:
+        As `hidden_loss`.
+    """
+    targets_N, weights_N = targets_BL[where_BL], weights_BL[where_BL]
+    chunk = chunk_for(model, len(targets_N))
+    if chunk is None:
+        logits_NV = logits_at(model, states_BLD, where_BL)
+        return hidden_loss(logits_NV, targets_N, weights_N, denominator)
+    head = head_at(model, states_BLD, where_BL)
+    loss, losses_N, correct_N = chunked.weighted_cross_entropy(
+        head, targets_N, weights_N / denominator, chunk
+    )
+    return loss, _sums(losses_N, correct_N)
+
+
+def _sums(losses_N: Tensor, correct_N: Tensor) -> dict[str, Tensor]:
+    return {
         "cross_entropy": losses_N.detach().sum(),
         "correct": correct_N.sum(),
         "hidden": correct_N.new_tensor(correct_N.numel(), dtype=losses_N.dtype),
     }
-    return loss, metrics

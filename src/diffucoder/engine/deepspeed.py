@@ -1,11 +1,14 @@
 """The only module that knows DeepSpeed: set-up, one gradient step, full weights, export."""
 
 import logging
+import math
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,9 @@ import deepspeed
 
 from diffucoder.config.training import OptimizerParams, TrainingParams
 from diffucoder.datasets.atomic import atomic_directory
+from diffucoder.engine.clock import Stopwatch
+from diffucoder.engine.flops import Counter
+from diffucoder.engine.launch import die_with_parent
 from diffucoder.errors import BadCheckpoint, TrainingFailed
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ for renamed in ("all_gather_into_tensor", "reduce_scatter_tensor", "gradient_che
 
 # Folder of DeepSpeed's files within a save.
 TAG = "engine"
+REMEDY = "delete it to go on from the save before, or from the start"
 
 
 class WithLoss(nn.Module):
@@ -51,6 +58,24 @@ class WithLoss(nn.Module):
         return compute(self.model)
 
 
+@dataclass
+class Skipped:
+    """Updates that were left out because their gradient was not finite.
+
+    Attributes:
+        total: of the whole stage.
+        in_a_row: up to now, without one that was made in between.
+    """
+
+    total: int = 0
+    in_a_row: int = 0
+
+    def count(self, skipped: bool) -> None:
+        """Take note of one more update."""
+        self.total += skipped
+        self.in_a_row = self.in_a_row + 1 if skipped else 0
+
+
 @dataclass(frozen=True)
 class Engine:
     """A model in training.
@@ -59,11 +84,15 @@ class Engine:
         model: the model, for forward passes without gradient inside `gathered`.
         runtime: DeepSpeed's engine around it.
         training: what it was set up with.
+        operations: of the training passes through the model on this rank.
+        skipped: updates that were not made.
     """
 
     model: "PreTrainedModel"
     runtime: deepspeed.DeepSpeedEngine
     training: TrainingParams
+    operations: Counter
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def device(self) -> torch.device:
@@ -72,7 +101,7 @@ class Engine:
 
     @property
     def optimizer_steps(self) -> int:
-        """Updates of the weights so far, those before a resume included."""
+        """Updates so far, those before a resume and those skipped included."""
         return self.runtime.global_steps
 
 
@@ -83,7 +112,12 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
     """
     if training.engine.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if training.engine.compile:
+        # Layer by layer: one compilation serves them all, and weights keep their names.
+        for layer in model.get_decoder().layers:
+            layer.compile()
     model.train()
+    operations = Counter(model)
     wide = {name: b.clone() for name, b in model.named_buffers() if b.is_floating_point()}
     wrapped = WithLoss(model)
     runtime, *_ = deepspeed.initialize(
@@ -94,7 +128,7 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
     for name, buffer in model.named_buffers():
         if name in wide:
             buffer.data = wide[name].to(buffer.device)
-    return Engine(model, runtime, training)
+    return Engine(model, runtime, training, operations)
 
 
 def adamw(model: nn.Module, optimizer: OptimizerParams) -> torch.optim.AdamW:
@@ -119,11 +153,18 @@ def settings(training: TrainingParams) -> dict[str, Any]:
     """
     stage = training.engine.zero_stage
     bf16 = training.engine.precision == "bf16"
+    offload = training.engine.offload
+    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    zero: dict[str, Any] = {"stage": stage}
+    if offload != "none":
+        zero["offload_optimizer"] = host
+    if offload == "optimizer+weights":
+        zero["offload_param"] = host
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": training.optimizer.gradient_clip if stage else 0.0,
-        "zero_optimization": {"stage": stage},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         # Without ZeRO there are no float32 master weights beside bf16 ones, so autocast does it.
@@ -134,7 +175,10 @@ def settings(training: TrainingParams) -> dict[str, Any]:
 
 
 def forward_backward(
-    engine: Engine, compute: Callable[[nn.Module], tuple[Tensor, Any]], last: bool
+    engine: Engine,
+    compute: Callable[[nn.Module], tuple[Tensor, Any]],
+    last: bool,
+    watch: Stopwatch,
 ) -> tuple[Tensor, Any]:
     """Add the gradient of one micro-batch.
 
@@ -142,19 +186,26 @@ def forward_backward(
         engine: what to train.
         compute: from the model to this rank's part of the step's loss, and anything else.
         last: whether this is the step's last micro-batch, so that gradients can be reduced.
+        watch: takes the times `forward` and `backward`.
 
     Returns:
         What `compute` returned, the loss detached.
     """
     engine.runtime.set_gradient_accumulation_boundary(last)
     loss, extra = engine.runtime(compute)
+    watch.lap("forward")
     # DeepSpeed averages gradients over ranks; the parts of one loss are to be added.
     engine.runtime.backward(loss * engine.runtime.dp_world_size)
+    watch.lap("backward")
     return loss.detach(), extra
 
 
 def update(engine: Engine, learning_rate: float) -> float:
-    """Apply the gathered gradients; returns their global norm before clipping."""
+    """Apply the gathered gradients, unless they are not finite.
+
+    Returns:
+        Their global norm before clipping; not finite if the update was skipped.
+    """
     runtime = engine.runtime
     for group in runtime.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -163,9 +214,14 @@ def update(engine: Engine, learning_rate: float) -> float:
         return float(runtime.get_global_grad_norm())
     # At stage 0 DeepSpeed clips without telling the norm.
     limit = engine.training.optimizer.gradient_clip or float("inf")
-    norm = nn.utils.clip_grad_norm_(engine.model.parameters(), limit)
-    runtime.step()
-    return float(norm)
+    norm = float(nn.utils.clip_grad_norm_(engine.model.parameters(), limit))
+    if math.isfinite(norm):
+        runtime.step()
+    else:
+        # As DeepSpeed does from stage 1 on.
+        runtime.zero_grad()
+        runtime.global_steps += 1
+    return norm
 
 
 @contextmanager
@@ -191,20 +247,67 @@ def save(engine: Engine, folder: Path) -> None:
     engine.runtime.save_checkpoint(str(folder), tag=TAG, save_latest=False)
 
 
-def load(engine: Engine, folder: Path) -> None:
-    """Read back what `save` wrote; all ranks call it.
+def load(engine: Engine, folder: Path, relaid: bool) -> None:
+    """Read back what `save` or `relay` wrote; all ranks call it.
+
+    Args:
+        engine: what to restore.
+        folder: the save.
+        relaid: whether `relay` wrote it.
 
     Raises:
         BadCheckpoint: if there is no state below `folder`, or it cannot be read.
     """
-    remedy = "delete it to go on from the save before, or from the start"
     if not (folder / TAG).is_dir():
         # DeepSpeed would go on with untrained weights and say nothing.
-        raise BadCheckpoint(f"{folder}: holds no {TAG!r} folder with DeepSpeed's state; {remedy}")
+        raise BadCheckpoint(f"{folder}: holds no {TAG!r} folder with DeepSpeed's state; {REMEDY}")
+    # DeepSpeed reads this when it loads, but takes it with the settings it starts with.
+    engine.runtime._config.load_universal_checkpoint = relaid
+    groups = engine.runtime.optimizer.param_groups
+    own = [{key: group[key] for key in group if key != "params"} for group in groups]
     try:
         engine.runtime.load_checkpoint(str(folder), tag=TAG)
     except Exception as error:
-        raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {remedy}") from error
+        raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {REMEDY}") from error
+    finally:
+        engine.runtime._config.load_universal_checkpoint = False
+    if relaid:
+        # ZeRO-3 gives every group the weight decay of the first, and all of them one count of
+        # steps, which each would then advance.
+        for group, values in zip(engine.runtime.optimizer.param_groups, own, strict=True):
+            group.update(values)
+        for values in engine.runtime.optimizer.optimizer.state.values():
+            values["step"] = values["step"].clone()
+
+
+def relay(folder: Path, target: Path) -> None:
+    """Lay out what `save` wrote under ZeRO for any number of ranks; one process calls it.
+
+    Args:
+        folder: the save.
+        target: directory that takes the new layout, as DeepSpeed's universal checkpoint.
+
+    Raises:
+        BadCheckpoint: if the save cannot be read, or the disk is full.
+    """
+    converter = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal"]
+    folders = ["--input_folder", str(folder / TAG), "--output_folder", str(target / TAG)]
+    workers = ["--num_extract_workers", "1", "--num_merge_workers", "1"]
+    done = subprocess.run(
+        [*converter, *folders, *workers, "--inject_missing_state"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        preexec_fn=die_with_parent,
+    )
+    if done.returncode:
+        last = "\n".join(done.stdout.splitlines()[-5:])
+        raise BadCheckpoint(
+            f"{folder}: cannot be laid out for another number of ranks: {last}; run with the "
+            f"number that wrote it, or {REMEDY}"
+        )
 
 
 def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> None:

@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diffucoder.config.training import EngineParams
+from diffucoder.datasets import atomic
 from diffucoder.engine import saves
 from diffucoder.engine.job import Job
-from diffucoder.errors import MissingInput, TrainingFailed
+from diffucoder.engine.place import started_as_rank
+from diffucoder.errors import BadParameters, MissingInput, TrainingFailed
 
 JOB_FILE, LOG_FILE, STOP_FILE = "job.json", "worker.log", "STOP"
 WORKER, LOCAL_RANKS = "diffucoder.engine.worker", "diffucoder.engine.local_ranks"
@@ -41,26 +43,37 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
     """Run `worker_module.work(job, context)` on every rank and wait for its end.
 
     Ctrl-C and SIGTERM let the ranks finish their step and save; a second one kills them.
-    When it ends well the saves are deleted: `job.output` is what counts then.
+    When it ends well the saves stay: `saves.discard` them once `job.output` is in safety.
+
+    Under torchrun or `srun` every copy of this process would start ranks of its own. There,
+    start `python -m diffucoder.engine.worker MODULE JOB_FILE` instead: it joins the others.
 
     Args:
         job: written to `job.work` for the ranks; lines of the ranks go to the log and to
             `worker.log` there.
         worker_module: module with `work(job: Job, context: Context) -> None`.
-        engine: number of ranks, threads, hostfile.
+        engine: launcher, number of ranks, threads.
         environment: variables to add, such as the MLflow run of the stage.
 
     Raises:
-        BadParameters: if saves of a changed job are there and `on_change` refuses them.
-        MissingInput: if an input or the hostfile does not exist.
+        BadParameters: if saves of a changed job are there and `on_change` refuses them, or this
+            process is one of several copies.
+        MissingInput: if an input, the hostfile, or Slurm's allocation does not exist.
         TrainingFailed: if a rank fails; ends with the last lines of its output.
         KeyboardInterrupt: if this process was asked to stop.
     """
+    arguments = [worker_module, str(job.work / JOB_FILE)]
+    if copy := started_as_rank(os.environ):
+        raise BadParameters(
+            f"{job.stage}: this process is {copy} copies of one command, and each would start "
+            "ranks of its own: start it once and set engine.launcher to slurm or hostfile, or "
+            f"start `{' '.join(['python -m', WORKER, *arguments])}` in its place"
+        )
     saves.check(job, engine.on_change)
+    atomic.settle(job.output)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / STOP_FILE).unlink(missing_ok=True)
     job.save(job.work / JOB_FILE)
-    arguments = [worker_module, str(job.work / JOB_FILE)]
     process = subprocess.Popen(
         command(engine, arguments),
         env=_variables(engine, environment),
@@ -80,15 +93,23 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
         raise KeyboardInterrupt(f"{job.stage}: stopped by {signal.Signals(received[0]).name}")
     if code:
         raise TrainingFailed(_failure(job, code, last_lines))
-    saves.discard(job.work)
 
 
 def command(engine: EngineParams, arguments: list[str]) -> list[str]:
     """The command line that starts every rank with `arguments`.
 
     Raises:
-        MissingInput: if the hostfile does not exist.
+        MissingInput: if the hostfile does not exist, or there is no allocation of Slurm.
     """
+    if engine.launcher == "slurm":
+        if "SLURM_JOB_ID" not in os.environ:
+            raise MissingInput(
+                "engine.launcher: slurm starts ranks in an allocation, and there is none here; "
+                "run under sbatch or salloc, or set it to local"
+            )
+        # Without the first, srun waits for the others when a rank has died.
+        step = ["srun", "--kill-on-bad-exit=1", f"--ntasks-per-node={engine.ranks}"]
+        return [*step, "--unbuffered", sys.executable, "-m", WORKER, *arguments]
     if engine.hostfile is not None:
         if not Path(engine.hostfile).is_file():
             raise MissingInput(
@@ -153,6 +174,7 @@ def _forwarding_signals(process: subprocess.Popen[str], work: Path) -> Iterator[
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        (work / STOP_FILE).unlink(missing_ok=True)
 
 
 def _relay(process: subprocess.Popen[str], log_file: Path) -> list[str]:

@@ -9,7 +9,10 @@ from torch.distributed.run import main
 
 def say_failure(error: ChildFailedError) -> None:
     """Name the rank that failed first; the others end because of it."""
-    rank, failure = error.get_first_failure()
+    # Of two that were noticed together, the one that a signal ended is the cause.
+    rank, failure = min(
+        error.failures.items(), key=lambda item: (item[1].timestamp, item[1].exitcode >= 0)
+    )
     code = failure.exitcode
     ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     print(f"rank {rank} ended {ended}, so all were ended", flush=True)

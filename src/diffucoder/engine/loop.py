@@ -16,7 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffucoder.config.training import TrainingParams
-from diffucoder.engine import state
+from diffucoder.engine import flops, saves, state
+from diffucoder.engine.clock import Stopwatch, peak_memory_mib
 from diffucoder.engine.context import Context, Stopped, sum_over_ranks
 from diffucoder.engine.deepspeed import Engine, forward_backward, update
 from diffucoder.errors import BadData, TrainingFailed
@@ -55,13 +56,15 @@ def optimizer_step(engine: Engine, prepared: Sequence[Prepared], loss: Loss) -> 
 
     Returns:
         `loss` (the step's, over all ranks), the loss's own metrics (means weighted by the
-        micro-batches' denominators), `grad_norm` (before clipping), `lr`, `tokens_per_s`.
+        micro-batches' denominators), `grad_norm` (before clipping; not finite if the update was
+        skipped), `skipped` (updates of the stage that were), `lr`, `tokens_per_s` (of all
+        ranks), `seconds/forward`, `/backward`, `/step` and `peak_memory_mib` (of rank 0), and
+        `mfu` where the device's peak is known.
 
     Raises:
         BadData: if the step's denominator is 0.
-        TrainingFailed: if the loss or the gradient is not finite.
     """
-    began = time.monotonic()
+    began, operations = time.monotonic(), engine.operations.done
     own = [sum(p.denominator for p in prepared), sum(p.tokens for p in prepared), len(prepared)]
     denominator, tokens, count = sum_over_ranks(torch.tensor(own), engine.device).tolist()
     if denominator <= 0:
@@ -70,21 +73,35 @@ def optimizer_step(engine: Engine, prepared: Sequence[Prepared], loss: Loss) -> 
         raise ValueError(f"ranks have unequal numbers of micro-batches: {len(prepared)} here")
 
     rate = learning_rate(engine.optimizer_steps, engine.training)
-    names, total = _accumulate(engine, prepared, loss, denominator)
+    watch = Stopwatch(engine.device)
+    names, total = _accumulate(engine, prepared, loss, denominator, watch)
     grad_norm = update(engine, rate)
+    watch.lap("step")
     values = sum_over_ranks(total, engine.device).tolist()
+    engine.skipped.count(not math.isfinite(grad_norm))
     metrics = dict(zip(names, values, strict=True))
-    if not (math.isfinite(metrics["loss"]) and math.isfinite(grad_norm)):
-        raise TrainingFailed(
-            f"update {engine.optimizer_steps}: loss {metrics['loss']}, gradient norm {grad_norm}; "
-            "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
-        )
+    times = {f"seconds/{name}": spent for name, spent in watch.seconds().items()}
     seconds = time.monotonic() - began
-    return metrics | {"grad_norm": grad_norm, "lr": rate, "tokens_per_s": tokens / seconds}
+    peak = flops.peak(engine.device)
+    used = {} if peak is None else {"mfu": (engine.operations.done - operations) / seconds / peak}
+    return {
+        **metrics,
+        "grad_norm": grad_norm,
+        "skipped": engine.skipped.total,
+        "lr": rate,
+        "tokens_per_s": tokens / seconds,
+        **used,
+        **times,
+        "peak_memory_mib": peak_memory_mib(engine.device),
+    }
 
 
 def _accumulate(
-    engine: Engine, prepared: Sequence[Prepared], loss: Loss, denominator: float
+    engine: Engine,
+    prepared: Sequence[Prepared],
+    loss: Loss,
+    denominator: float,
+    watch: Stopwatch,
 ) -> tuple[list[str], Tensor]:
     """Gradients of all micro-batches; names and this rank's part of the step's metrics."""
     parts: list[Tensor] = []
@@ -95,6 +112,7 @@ def _accumulate(
             engine,
             lambda model, tensors=tensors: loss(model, tensors, denominator),
             last=index == len(prepared) - 1,
+            watch=watch,
         )
         names = ["loss", *sorted(metrics)]
         # A mean over nothing may be anything, and must not spoil the others.
@@ -127,6 +145,7 @@ def steps(
     start: int,
     total: int,
     extra: Callable[[], dict[str, Any]] = dict,
+    score: Callable[[], float | None] = lambda: None,
 ) -> Iterator[int]:
     """Yield the step numbers `start` to `total` - 1; between them show progress, save, stop.
 
@@ -135,11 +154,12 @@ def steps(
         engine: what is in training.
         start: finished steps, as `state.resume` returns them.
         total: steps of the stage.
-        extra: gives what this rank needs beyond the engine to go on from here, for the save.
+        extra: gives what is needed beyond the engine to go on from here, for a save.
+        score: gives how good the model is, the higher the better, for a save.
 
     Raises:
         Stopped: after a step in which the node or a signal asked to stop; a save is made first.
-        TrainingFailed: if a save fails.
+        TrainingFailed: if a save fails, or too many updates in a row were skipped.
     """
     meter = Meter(context.job.stage, total, start) if context.rank == 0 else None
     saved = time.monotonic()
@@ -147,11 +167,13 @@ def steps(
         yield step
         if meter is not None:
             meter.advance(note=_note(context.reporter.last))
+        if engine.skipped.in_a_row >= engine.training.engine.nonfinite_limit:
+            raise TrainingFailed(_diverged(context, engine, step + 1))
         due = time.monotonic() - saved >= engine.training.engine.save_every_s
         asked = torch.tensor([context.stop_asked(), due and context.rank == 0])
         stop, due = context.sums(asked).bool().tolist()
         if stop or (due and step + 1 < total):
-            state.save(context, engine, step + 1, extra())
+            state.save(context, engine, step + 1, extra(), score())
             saved = time.monotonic()
         if stop:
             raise Stopped(f"{context.job.stage}: stopped and saved after step {step + 1}")
@@ -159,8 +181,20 @@ def steps(
         meter.close(note=_note(context.reporter.last))
 
 
+def _diverged(context: Context, engine: Engine, step: int) -> str:
+    last, good = context.reporter.last, saves.latest(context.job.work)
+    return (
+        f"{context.job.stage}: step {step}: loss {last.get('loss')}, gradient norm "
+        f"{last.get('grad_norm')}: {engine.skipped.in_a_row} updates in a row were not finite and "
+        f"were skipped, {engine.skipped.total} in all; "
+        + (f"the last good save is {good.path}; " if good else "there is no save yet; ")
+        + "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
+    )
+
+
 def _note(metrics: Metrics) -> str:
-    shown = [f"loss {metrics['loss']:.4g}"] if "loss" in metrics else []
+    names = {"loss": "loss", "reward/total": "reward", "pass_rate": "pass rate"}
+    shown = [f"{names[key]} {metrics[key]:.4g}" for key in names if key in metrics]
     if "tokens_per_s" in metrics:
         shown.append(f"{metrics['tokens_per_s']:,.0f} tokens/s")
     return ", ".join(shown)
@@ -193,7 +227,16 @@ def fit(
     start, _ = state.resume(context, engine)
     part = context.share(training.batch_size)
     width = training.engine.micro_batch
-    for step in steps(context, engine, start, training.steps):
+    recent: list[float] = []
+
+    def score() -> float | None:
+        """Minus the mean loss since the save before."""
+        finite = [value for value in recent if math.isfinite(value)]
+        recent.clear()
+        return -sum(finite) / len(finite) if finite else None
+
+    for step in steps(context, engine, start, training.steps, score=score):
+        began = time.monotonic()
         first = step * training.batch_size
         rows = rows_between(first + part.start, first + part.stop)
         numbers = range(first + part.start, first + part.stop)
@@ -202,4 +245,7 @@ def fit(
             prepare(rows[at : at + width], step, generators[at : at + width])
             for at in range(0, len(rows), width)
         ]
-        context.reporter.log(step + 1, optimizer_step(engine, prepared, loss))
+        waited = {"seconds/data": time.monotonic() - began}
+        metrics = optimizer_step(engine, prepared, loss)
+        recent.append(metrics["loss"])
+        context.reporter.log(step + 1, metrics | waited)

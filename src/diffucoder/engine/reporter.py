@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffucoder.datasets.atomic import atomic_file
 from diffucoder.tracking import RunLogger
 
 if TYPE_CHECKING:
@@ -36,15 +37,23 @@ class Reporter:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)
 
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after `step`: those steps are about to be done again."""
+    def tag(self, name: str, value: str) -> None:
+        """Say something of the stage as a whole."""
+        if self._run is not None:
+            self._run.set_tag(name, value)
+
+    def rewind(self, step: int | None) -> None:
+        """Forget what was recorded after `step`, or all: it is about to be done again."""
         if self._file is None:
             return
-        records = read_metrics(self.path)
-        self._file.truncate(0)
-        for record in records:
-            if record["step"] <= step:
-                self._file.write(json.dumps(record) + "\n")
+        # A stage may record what it begins with as step 0, so None is less than that.
+        last = -1 if step is None else step
+        kept = [record for record in read_metrics(self.path) if record["step"] <= last]
+        self._file.close()
+        # A kill in the middle must not cost the records of the steps before.
+        with atomic_file(self.path) as partial:
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
+        self._file = self.path.open("a", encoding="utf-8", buffering=1)
 
     def close(self) -> None:
         """End the records; nothing may be logged after it."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffucoder.datasets.atomic import atomic_directory, is_complete
+from diffucoder.datasets import atomic
+from diffucoder.datasets.atomic import is_complete
 from diffucoder.engine.job import Job
 from diffucoder.errors import BadParameters
-
-__all__ = ["Save", "atomic_directory", "check", "latest", "prune", "saves_of"]
 
 MANIFEST = "manifest.json"
 
@@ -27,12 +26,14 @@ class Save:
         path: its folder.
         step: finished steps.
         world_size: ranks that wrote it.
+        score: how good the model is, the higher the better; None if nobody measured.
         identity: `Job.identity` of the job that wrote it.
     """
 
     path: Path
     step: int
     world_size: int
+    score: float | None
     identity: dict[str, Any]
 
 
@@ -41,9 +42,11 @@ def folder(work: Path, step: int) -> Path:
     return work / "saves" / f"step-{step:08d}"
 
 
-def write_manifest(path: Path, step: int, world_size: int, identity: Mapping[str, Any]) -> None:
-    """Record beside the state what it belongs to."""
-    manifest = {"step": step, "world_size": world_size, "identity": identity}
+def write_manifest(
+    path: Path, step: int, world_size: int, score: float | None, identity: Mapping[str, Any]
+) -> None:
+    """Record beside the state what it belongs to; the fields are those of `Save`."""
+    manifest = {"step": step, "world_size": world_size, "score": score, "identity": identity}
     (path / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
 
@@ -60,15 +63,29 @@ def latest(work: Path) -> Save | None:
     return next(reversed(saves_of(work)), None)
 
 
-def prune(work: Path, keep: int) -> None:
-    """Delete all but the newest `keep` saves."""
+def best(work: Path) -> Save | None:
+    """The whole save under `work` with the highest score, of equals the newest."""
+    scored = [save for save in saves_of(work) if save.score is not None]
+    return max(reversed(scored), key=lambda save: save.score, default=None)
+
+
+def prune(work: Path, keep: int, keep_best: bool) -> None:
+    """Delete all but the newest `keep` saves, and the best one if `keep_best`."""
+    top = best(work) if keep_best else None
     for save in saves_of(work)[:-keep]:
-        shutil.rmtree(save.path)
+        if save != top:
+            atomic.discard(save.path)
 
 
 def discard(work: Path) -> None:
     """Delete every save under `work`, whole or not."""
-    shutil.rmtree(work / "saves", ignore_errors=True)
+    atomic.discard(work / "saves")
+
+
+def settle(work: Path) -> None:
+    """Clear what writers that were killed left between the saves under `work`."""
+    for leftover in (work / "saves").glob(".step-*"):
+        shutil.rmtree(leftover)
 
 
 def check(job: Job, on_change: str) -> None:

@@ -1,5 +1,10 @@
-"""Save and resume: weights, optimizer, step count, and what the stage adds."""
+"""Save and resume: weights, optimizer, step count, and what the stage adds.
 
+Draws need no saving: `Context.generator` makes them anew from step and row numbers. The place in
+the data is the step number, since rows are numbered over the whole run.
+"""
+
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -7,23 +12,32 @@ from typing import Any
 
 import torch
 
+from diffucoder.datasets.atomic import atomic_directory
 from diffucoder.engine import deepspeed, saves
 from diffucoder.engine.context import Context
 from diffucoder.engine.deepspeed import Engine
 from diffucoder.errors import BadCheckpoint, TrainingFailed
 
+EXTRA_FILE = "extra.pt"
+# Where a save of another number of ranks is laid out anew while it is read.
+RELAID = "relaid"
 
-def save(context: Context, engine: Engine, step: int, extra: dict[str, Any]) -> None:
+
+def save(
+    context: Context, engine: Engine, step: int, extra: dict[str, Any], score: float | None = None
+) -> None:
     """Save after `step` finished steps; all ranks call it.
 
-    The save appears whole or not at all, and older ones beyond `keep_last` go only after it.
-    Draws need no saving: `Context.generator` makes them anew from step and row numbers.
+    The save appears whole or not at all, and older ones go only after it: all but `keep_last`,
+    and with `keep_best` the one with the highest score.
 
     Args:
         context: this rank.
         engine: what is in training.
         step: finished steps of the stage.
-        extra: what else this rank needs to go on: tensors, numbers, strings, lists and dicts.
+        extra: what else is needed to go on: tensors, numbers, strings, lists and dicts, the same
+            on every rank; rank 0's is kept.
+        score: how good the model is, the higher the better; None if nobody measured.
 
     Raises:
         TrainingFailed: if the disk is full or cannot be written; earlier saves stay.
@@ -32,47 +46,82 @@ def save(context: Context, engine: Engine, step: int, extra: dict[str, Any]) -> 
     try:
         with _shared_directory(context, target) as partial:
             deepspeed.save(engine, partial)
-            torch.save(extra, partial / f"extra-{context.rank}.pt")
             if context.rank == 0:
-                saves.write_manifest(partial, step, context.world_size, context.identity)
+                kept = {"stage": extra, "skipped": vars(engine.skipped)}
+                torch.save(kept, partial / EXTRA_FILE)
+                saves.write_manifest(partial, step, context.world_size, score, context.identity)
             context.barrier()
     except (OSError, RuntimeError) as error:
         raise TrainingFailed(_save_failed(context, target, error)) from error
     if context.rank == 0:
-        saves.prune(context.job.work, engine.training.engine.keep_last)
+        params = engine.training.engine
+        saves.prune(context.job.work, params.keep_last, params.keep_best)
     context.barrier()
 
 
 def resume(context: Context, engine: Engine) -> tuple[int, dict[str, Any]]:
     """Load the newest whole save, if there is one; all ranks call it.
 
+    A save of another number of ranks is laid out anew for this one, by DeepSpeed's universal
+    checkpoint; the run then goes on with equal state and sums that round differently.
+
     Returns:
-        Finished steps, and this rank's `extra`; `(0, {})` when there is nothing to resume.
+        Finished steps, and the stage's `extra`; `(0, {})` when there is nothing to resume.
 
     Raises:
-        BadCheckpoint: if the save cannot be read or was written by another number of ranks.
+        BadParameters: if the newest save belongs to a different job and `on_change` refuses it.
+        BadCheckpoint: if the save cannot be read.
     """
+    if context.rank == 0:
+        saves.check(context.job, engine.training.engine.on_change)
+        saves.settle(context.job.work)
+    context.barrier()
     newest = saves.latest(context.job.work)
     if newest is None:
-        context.reporter.rewind(0)
+        context.reporter.rewind(None)
         return 0, {}
-    if newest.world_size != context.world_size:
+    with _readable(context, engine, newest) as folder:
+        deepspeed.load(engine, folder, relaid=folder != newest.path)
+    try:
+        extra = torch.load(newest.path / EXTRA_FILE, map_location="cpu", weights_only=True)
+    except Exception as error:
         raise BadCheckpoint(
-            f"{newest.path}: written by {newest.world_size} ranks, cannot go on with "
-            f"{context.world_size}; run with {newest.world_size}, or delete {context.job.work}"
-        )
-    deepspeed.load(engine, newest.path)
-    extra = torch.load(newest.path / f"extra-{context.rank}.pt", weights_only=True)
+            f"{newest.path / EXTRA_FILE}: cannot be read ({error!r}); {deepspeed.REMEDY}"
+        ) from error
+    vars(engine.skipped).update(extra["skipped"])
     context.reporter.rewind(newest.step)
     if context.rank == 0:
         print(f"{context.job.stage}: goes on from step {newest.step}", flush=True)
-    return newest.step, extra
+    return newest.step, extra["stage"]
+
+
+@contextmanager
+def _readable(context: Context, engine: Engine, newest: saves.Save) -> Iterator[Path]:
+    """The save's folder, or one with its state laid out for this number of ranks."""
+    same = newest.world_size == context.world_size
+    if same or engine.training.engine.zero_stage == 0:
+        yield newest.path
+        return
+    relaid = context.job.work / RELAID
+    if context.rank == 0:
+        print(
+            f"{context.job.stage}: the save at step {newest.step} was written by "
+            f"{newest.world_size} ranks; laying it out for {context.world_size}",
+            flush=True,
+        )
+        with atomic_directory(relaid) as partial:
+            deepspeed.relay(newest.path, partial)
+    context.barrier()
+    yield relaid
+    context.barrier()
+    if context.rank == 0:
+        shutil.rmtree(relaid)
 
 
 @contextmanager
 def _shared_directory(context: Context, target: Path) -> Iterator[Path]:
     """Rank 0's `atomic_directory`, under the same name on every rank."""
-    ours = saves.atomic_directory(target) if context.rank == 0 else nullcontext()
+    ours = atomic_directory(target) if context.rank == 0 else nullcontext()
     with ours as partial:
         yield Path(context.broadcast(partial))
 

@@ -2,21 +2,25 @@
 
 import importlib
 import os
+import select
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
 from diffucoder.engine.launch import EXIT_STOPPED, die_with_parent
+from diffucoder.engine.place import place
 
 
 def main(module_name: str, job_file: str) -> int:
     """Join the other ranks, do the job, say how it went; returns the exit code."""
     die_with_parent()
-    alone = "RANK" not in os.environ
-    if alone:
-        # DeepSpeed asks for it even where the process group is open.
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    die_with_reader()
+    # DeepSpeed asks for them even where the process group is open.
+    os.environ.update(place(os.environ))
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    alone = world_size == 1
     stop_signals: list[int] = []
     if alone:
         # A launcher's SIGTERM means that another rank is dead: no step will end any more.
@@ -29,7 +33,6 @@ def main(module_name: str, job_file: str) -> int:
     from diffucoder.engine.reporter import Reporter
     from diffucoder.errors import DiffucoderError
 
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
         job = Job.load(Path(job_file))
         device = _join(rank, world_size)
@@ -52,6 +55,23 @@ def main(module_name: str, job_file: str) -> int:
         return 1
     dist.destroy_process_group()
     return 0
+
+
+def die_with_reader() -> None:
+    """End this process when nobody can read its output any more.
+
+    The output of ranks goes to their node through pipes, on other machines through ssh. So its
+    end reaches ranks whose own parent, a launcher, does not end with the node.
+    """
+    poll = select.poll()
+    # Asks for no event, so it is told of errors alone; a file never has any.
+    poll.register(sys.stdout.fileno(), 0)
+
+    def wait() -> None:
+        poll.poll()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="die_with_reader", daemon=True).start()
 
 
 def _join(rank: int, world_size: int) -> "torch.device":

@@ -45,7 +45,7 @@ def cluster_interval(
     """Interval of the mean when seeds are drawn anew, and problems within each drawn seed.
 
     Args:
-        values: [seeds, problems], the same problems in each row.
+        values: [seeds, problems]: equally many in each row, of each seed's own drawing.
         resamples: draws.
         confidence: share of the draws' means inside the interval.
         seed: of the draws.

@@ -11,8 +11,23 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from diffucoder.evaluation.benchmarks import trust
+
 CHECKPOINT_NAMES = {"adapted": "adapted", "instruct": "instruct", "grpo": "coupled-GRPO"}
-SUITE_NAMES = {"heldout": "held-out", "humaneval": "HumanEval", "mbpp": "MBPP"}
+_SUITE_NAMES = {
+    "heldout": "held-out",
+    "humaneval": "HumanEval",
+    "humaneval_plus": "HumanEval+",
+    "mbpp": "MBPP",
+    "mbpp_sanitized": "MBPP sanitized",
+    "mbpp_plus": "MBPP+",
+    "bigcodebench_hard": "BigCodeBench-Hard",
+}
+# A number that could be forged says so wherever it is shown.
+SUITE_NAMES = {
+    suite: f"{name} (contained only)" if trust(suite) == "contained_only" else name
+    for suite, name in _SUITE_NAMES.items()
+}
 COLOURS = {"adapted": "#8b909a", "instruct": "#4285c4", "grpo": "#d97b29"}
 SYMBOLS = {"adapted": "diamond", "instruct": "circle", "grpo": "square"}
 SERIES_COLOURS = ("#d97b29", "#4285c4", "#5a9a68", "#a06cb5", "#8b909a", "#b8a03c")

@@ -1,10 +1,6 @@
 """The unbiased estimate of pass@k (Chen et al. 2021, arXiv 2107.03374, equation 1)."""
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -25,8 +21,3 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not 1 <= k <= n:
         raise ValueError(f"k must lie between 1 and n: got k={k}, n={n}; draw more samples")
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
-
-
-def per_problem(n: Sequence[int], c: Sequence[int], k: int) -> NDArray[np.float64]:
-    """`pass_at_k` of each problem, in the order given."""
-    return np.array([pass_at_k(int(a), int(b), k) for a, b in zip(n, c, strict=True)])

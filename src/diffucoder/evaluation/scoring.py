@@ -1,11 +1,13 @@
 """Verdicts on completions: the code is taken out of the text and run against the tests."""
 
-from collections.abc import Mapping
+import ast
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from diffucoder.evaluation.benchmarks import assemble
+from diffucoder.evaluation.benchmarks import Extraction, assemble, trust
 from diffucoder.progress import track
 from diffucoder.rewards.sandbox import Program, Sandbox
 
@@ -18,16 +20,23 @@ def program(code: str, problem: Problem) -> Program:
     Args:
         code: source of the candidate.
         problem: record with `tests` (assert statements) or `check` (source that defines
-            `check(candidate)`), and `entry_point`.
+            `check(candidate)`), and `entry_point`; those of suites also have `setup` and
+            `harness`.
     """
     tests = problem["check"] or list(problem["tests"])
-    return Program(code=code, tests=tests, entry_point=problem["entry_point"] or None)
+    if harness := problem.get("harness"):
+        # The tests call the harness, in the candidate's process, instead of the candidate.
+        return Program(f"{code}\n\n{harness}", tests)
+    return Program(code, tests, problem["entry_point"] or None, problem.get("setup") or "")
 
 
 def score(
-    completions: pd.DataFrame, problems: Mapping[tuple[str, str], Problem], sandbox: Sandbox
+    completions: pd.DataFrame,
+    problems: Mapping[tuple[str, str], Problem],
+    sandbox: Sandbox,
+    extractions: Mapping[str, Extraction] | None = None,
 ) -> pd.DataFrame:
-    """Add `code`, `status`, `passed` and `pass_rate` to completions.
+    """Add `code`, `status`, `passed`, `pass_rate` and `trust` to completions.
 
     A completion without code has status `no_code`. Equal answers to a problem are run once.
 
@@ -35,9 +44,14 @@ def score(
         completions: rows with `suite`, `problem_id`, `prompt`, `text` and `style`.
         problems: the record of each (suite, problem_id).
         sandbox: an open sandbox.
+        extractions: how programs are taken out of the texts of a suite; `fenced` where it is
+            not named.
     """
-    written = completions[["prompt", "text", "style"]].itertuples(index=False)
-    codes = [assemble(*row) for row in written]
+    named = extractions or {}
+    codes = [
+        _code(row, problems[row.suite, row.problem_id], named.get(row.suite, "fenced"))
+        for row in completions.itertuples()
+    ]
     keys = list(zip(completions["suite"], completions["problem_id"], codes, strict=True))
     distinct = list(dict.fromkeys(key for key in keys if key[2] is not None))
     programs = (program(code, problems[suite, problem]) for suite, problem, code in distinct)
@@ -49,4 +63,56 @@ def score(
         status=[verdict.status if verdict else "no_code" for verdict in found],
         passed=[bool(verdict and verdict.status == "passed") for verdict in found],
         pass_rate=[verdict.pass_rate if verdict else 0.0 for verdict in found],
+        trust=[trust(suite) for suite in completions["suite"]],
     )
+
+
+def unjudgeable(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, str]:
+    """Problems whose own reference does not pass here, with the reason, by `problem_id`.
+
+    For suites whose tests run in the candidate's process: they need libraries that may not be
+    installed, or files and network that no candidate is given.
+
+    Args:
+        problems: records of one suite.
+        sandbox: an open sandbox.
+    """
+    needed = {p["problem_id"]: _libraries(f"{p['reference']}\n{p['harness']}") for p in problems}
+    modules = sorted(set().union(*needed.values()))
+    probes = sandbox.run(Program(f"import {module}", ["assert True"]) for module in modules)
+    absent = {m for m, probe in zip(modules, probes, strict=True) if probe.status != "passed"}
+    reasons = {
+        problem: f"not installed: {', '.join(sorted(libraries & absent))}"
+        for problem, libraries in needed.items()
+        if libraries & absent
+    }
+    complete = [problem for problem in problems if problem["problem_id"] not in reasons]
+    verdicts = sandbox.run(program(problem["reference"], problem) for problem in complete)
+    for problem, verdict in zip(complete, verdicts, strict=True):
+        if verdict.status != "passed":
+            how = ", ".join(filter(None, (verdict.status, verdict.error_type)))
+            reasons[problem["problem_id"]] = f"its reference does not pass in the sandbox: {how}"
+    return reasons
+
+
+def _code(row: Any, problem: Problem, extraction: Extraction) -> str | None:
+    return assemble(
+        row.prompt,
+        row.text,
+        row.style,
+        extraction,
+        problem["entry_point"] or None,
+    )
+
+
+def _libraries(source: str) -> set[str]:
+    """Top-level names of the modules that a source imports and Python does not bring along."""
+    return set(_imported(ast.walk(ast.parse(source)))) - set(sys.stdlib_module_names)
+
+
+def _imported(nodes: Iterable[ast.AST]) -> Iterable[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]

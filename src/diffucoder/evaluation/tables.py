@@ -1,10 +1,15 @@
 """Schemas of the tables of evaluation and analysis, checked at load and save."""
 
+from typing import get_args
+
 import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
+from diffucoder.evaluation.benchmarks import Trust
+
 CHECKPOINTS = ["adapted", "instruct", "grpo"]
+TRUST = list(get_args(Trust))
 
 
 class _Table(pa.DataFrameModel):
@@ -15,7 +20,7 @@ class _Table(pa.DataFrameModel):
 
 
 class Completions(_Table):
-    """Answers with their verdicts; a row each.
+    """Answers with their verdicts; a row each. `trust`: whether a verdict could be forged.
 
     `tokens`, `pieces` (each token as text) and `reveal_step` (the step that revealed it, from
     0) run over the completion, its end token included.
@@ -36,6 +41,7 @@ class Completions(_Table):
     status: Series[str] = pa.Field(str_length={"min_value": 1})
     passed: Series[bool]
     pass_rate: Series[float] = pa.Field(ge=0, le=1)
+    trust: Series[str] = pa.Field(isin=TRUST)
     tokens: Series[object]
     pieces: Series[object]
     reveal_step: Series[object]
@@ -69,6 +75,7 @@ class PassAtK(_Estimates):
     """pass@k of a checkpoint on a suite; `n_samples` is the fewest of a problem."""
 
     suite: Series[str]
+    trust: Series[str] = pa.Field(isin=TRUST)
     decoding: Series[str]
     steps: Series[int] = pa.Field(ge=1)
     n_samples: Series[int] = pa.Field(ge=1)

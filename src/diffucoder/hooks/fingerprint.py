@@ -18,6 +18,8 @@ from diffucoder.tracking.flatten import flatten
 RAW = "01_raw"
 # Differences shown before the rest is only counted.
 SHOWN = 3
+# Characters of a value that a reason quotes.
+LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)
@@ -65,24 +67,37 @@ def summarised(reasons: list[str]) -> str:
 def _changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     nothing = "nothing"
     return [
-        f"{name} was {old.get(name, nothing)}, is {new.get(name, nothing)}"
+        f"{name} was {_brief(old.get(name, nothing))}, is {_brief(new.get(name, nothing))}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name, nothing) != new.get(name, nothing)
     ]
 
 
+def _brief(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
 def named_files(parameters: object, root: Path, made: Path) -> dict[str, str]:
     """Signature of every file or folder that a text among `parameters` names.
 
-    A text is taken for a path if it has a slash and something exists there, seen from `root`.
+    A text is taken for a path if something exists there, seen from `root`; taking a word for the
+    file of that name costs no more than a stage that runs again when the file changes.
     Below `made`, the folder of all artefacts, only raw data counts: runs write the rest.
     """
-    found = {text: root / text for text in _texts(parameters) if "/" in text}
+    found = {text: root / text for text in _texts(parameters) if text}
     return {
         text: signature(path)
         for text, path in found.items()
-        if path.exists() and (not path.is_relative_to(made) or path.is_relative_to(made / RAW))
+        if _exists(path) and (not path.is_relative_to(made) or path.is_relative_to(made / RAW))
     }
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text that is too long to be a name
+        return False
 
 
 def _texts(tree: object) -> Iterator[str]:

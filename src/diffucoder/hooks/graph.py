@@ -19,6 +19,14 @@ def stage_of_node(name: str) -> str:
     )
 
 
+def stages_of(nodes: Iterable[Node]) -> list[str]:
+    """The stages that hold these nodes, in the order in which they run."""
+    names = {stage_of_node(node.name) for node in nodes}
+    order = {node.name: place for place, node in enumerate(pipelines["__default__"].nodes)}
+    first = {stage: min(order[node.name] for node in stages()[stage].nodes) for stage in names}
+    return sorted(names, key=first.__getitem__)
+
+
 def makers() -> dict[str, Node]:
     """For each data set that some stage makes, the node that does."""
     return {

@@ -1,6 +1,7 @@
 """Records how artefacts were made, and uses the records so that stale ones are not trusted."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from diffucoder.hooks.graph import (
     is_parameter,
     makers,
     stage_of_node,
+    stages_of,
 )
 from diffucoder.hooks.project import REPORTING, data_root
 
@@ -131,11 +133,7 @@ class ProvenanceHook:
         }
         if not stale:
             return
-        described = [
-            f"{', '.join(node.outputs)} ({summarised(reasons)}; "
-            f"`{command(stage_of_node(node.name), self._env)}` makes it anew)"
-            for node, reasons in stale.items()
-        ]
+        described = [self._described(stage, stale) for stage in stages_of(stale)]
         if refuse:
             raise MissingInput(
                 "the run would skip what was made otherwise than the present parameters say:\n"
@@ -147,8 +145,19 @@ class ProvenanceHook:
             extra={"markup": False},
         )
 
+    def _described(self, stage: str, stale: Mapping[Node, list[str]]) -> str:
+        """What is wrong with the artefacts of one stage, and the command that makes them anew."""
+        nodes = [node for node in stale if stage_of_node(node.name) == stage]
+        outputs = ", ".join(name for node in nodes for name in node.outputs)
+        found = [records.read(self._folder, node.name) for node in nodes]
+        others = sorted({record.env for record in found if record} - {self._env})
+        reasons = [f"made with --env={env}" if env else "made without --env" for env in others]
+        reasons += dict.fromkeys(reason for node in nodes for reason in stale[node])
+        makes = f"`{command(stage, self._env)}` makes it anew"
+        return f"{outputs} ({summarised(reasons)}; {makes})"
+
     def _upstream(self, pipeline: Pipeline) -> list[Node]:
-        """Nodes outside of `pipeline` that it depends on, whose record is there."""
+        """Nodes outside of `pipeline` that it depends on, some of whose outputs are there."""
         made_by = makers()
         waiting = data_inputs(pipeline.inputs())
         found: dict[str, Node] = {}
@@ -157,7 +166,11 @@ class ProvenanceHook:
             if node is not None and node.name not in found:
                 found[node.name] = node
                 waiting += data_inputs(node.inputs)
-        return [node for name, node in sorted(found.items()) if records.read(self._folder, name)]
+        return [node for _, node in sorted(found.items()) if self._is_there(node)]
+
+    def _is_there(self, node: Node) -> bool:
+        paths = [self._path(name) for name in node.outputs]
+        return any(path is not None and path.exists() for path in paths)
 
     def _stale_outputs(self, pipeline: Pipeline, catalog: FreshCatalog) -> frozenset[str]:
         """Outputs of all nodes that have to run, and one log line on why each has to."""

@@ -24,7 +24,13 @@ def reveal_share(step: int, anneal_steps: int) -> float:
 
 
 def reveal_draw(length: int, rho: float, generator: torch.Generator) -> Tensor:
-    """One Bernoulli(rho) draw for each pair of positions, shared by a batch: bool `[L, L]`."""
+    """One Bernoulli(rho) draw for each pair of positions, shared by a batch: bool `[L, L]`.
+
+    Args:
+        length: L.
+        rho: share of the future that is open, in [0, 1]; 0 is causal, 1 bidirectional.
+        generator: source of the draw; the result lies on its device.
+    """
     uniform_LL = torch.rand(length, length, generator=generator, device=generator.device)
     return uniform_LL < rho
 
@@ -46,6 +52,10 @@ def causal_mask(document_ids_BL: Tensor) -> Tensor:
 def opened_mask(document_ids_BL: Tensor, revealed_LL: Tensor) -> Tensor:
     """Causal attention within each document, opened further where `revealed_LL` is true.
 
+    With `reveal_draw` it is attention on its way from causal to bidirectional: allowed(i, j) =
+    same document and (j <= i or Bernoulli(rho)) (DiffuLLaMA, arXiv 2410.17891, attention mask
+    annealing).
+
     Args:
         document_ids_BL: the document of each position, -1 on filler.
         revealed_LL: bool, pairs of positions that are open whatever their order.
@@ -54,20 +64,3 @@ def opened_mask(document_ids_BL: Tensor, revealed_LL: Tensor) -> Tensor:
         bool `[B, 1, L, L]`.
     """
     return document_mask(document_ids_BL) & (revealed_LL | torch.ones_like(revealed_LL).tril())
-
-
-def annealed_mask(document_ids_BL: Tensor, rho: float, generator: torch.Generator) -> Tensor:
-    """Attention on its way from causal to bidirectional.
-
-    allowed(i, j) = same document and (j <= i or Bernoulli(rho)), with one `[L, L]` draw for
-    the whole batch (DiffuLLaMA, arXiv 2410.17891, attention mask annealing).
-
-    Args:
-        document_ids_BL: the document of each position, -1 on filler.
-        rho: share of the future that is open, in [0, 1]; 0 is causal, 1 bidirectional.
-        generator: source of the draw, on the device of `document_ids_BL`.
-
-    Returns:
-        bool `[B, 1, L, L]`.
-    """
-    return opened_mask(document_ids_BL, reveal_draw(document_ids_BL.shape[1], rho, generator))

@@ -16,14 +16,13 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Qwen2Tokenizer,
 )
 
-from diffucoder.errors import BadCheckpoint
+from diffucoder.data.tokenizer import open_tokenizer
+from diffucoder.errors import BadCheckpoint, BadData
 from diffucoder.model.create import learn_padding
 
 STOCK_TYPES = ("qwen2", "qwen3", "llama")
@@ -56,7 +55,14 @@ def load(path: str | Path, **kwargs: Any) -> tuple[PreTrainedModel, PreTrainedTo
     config = _config(folder)
     _check_weights(folder)
     _check_tokenizer_files(folder)
-    return _model(folder, config, kwargs), load_tokenizer(folder)
+    model, tokenizer = _model(folder, config, kwargs), load_tokenizer(folder)
+    rows, tokens = model.get_input_embeddings().num_embeddings, len(tokenizer)
+    if tokens > rows:
+        raise BadCheckpoint(
+            f"{folder}: its tokenizer has {tokens} tokens and its embedding {rows} rows: they are "
+            "not of one model"
+        )
+    return model, tokenizer
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -68,10 +74,8 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     folder = Path(folder)
     _check_tokenizer_files(folder)
     try:
-        if _is_dream(folder):
-            return Qwen2Tokenizer.from_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
+        return open_tokenizer(folder)
+    except BadData as error:
         raise BadCheckpoint(f"{folder}: its tokenizer cannot be read: {error}") from error
 
 
@@ -102,11 +106,6 @@ def _read_json(file: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise BadCheckpoint(f"{file}: not valid JSON, perhaps cut short: {error}") from error
-
-
-def _is_dream(folder: Path) -> bool:
-    file = folder / "config.json"
-    return file.is_file() and _read_json(file).get("model_type") == DREAM_TYPE
 
 
 def _config(folder: Path) -> PretrainedConfig:

@@ -1,7 +1,8 @@
 """The vocabulary projection, at the positions that need it and nowhere else.
 
 With a vocabulary of 150,000 the logits of a batch outweigh everything else in memory, and most
-of them are never looked at: a masked diffusion loss reads the hidden positions alone.
+of them are never looked at: a masked diffusion loss reads the hidden positions alone. Of those,
+logits that do not fit into a given memory are made and dropped in chunks.
 
 Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
 """
@@ -9,32 +10,79 @@ Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
 import torch
 from torch import Tensor, nn
 
+from diffucoder.model import chunked
+from diffucoder.model.kernels import Segments, forward_inputs
 from diffucoder.model.shift import aligned_hidden
+
+MIB = 2**20
+# Of a model for which `limit_logits` was not called.
+LOGITS_MIB = 128.0
+# Bytes for each logit while a loss is taken at once: log-probabilities, their gradient and that
+# of the logits, in float32.
+PLAIN_BYTES = 12
+# And in chunks: the logits in float32, which become their gradient in place, and a copy in half
+# precision where the head has it.
+CHUNK_BYTES = 6
+
+
+def limit_logits(model: nn.Module, mib: float) -> None:
+    """Let losses of `model` hold at most so many MiB of logits at a time, in place.
+
+    Args:
+        model: a causal-LM module of transformers.
+        mib: memory for logits and what is computed from them, in MiB.
+    """
+    model.logits_mib = mib
+
+
+def chunk_for(model: nn.Module, positions: int) -> int | None:
+    """Positions whose logits may be held together; None if all may, gradients included.
+
+    Args:
+        model: a causal-LM module of transformers; `limit_logits` says how much it may hold.
+        positions: how many are to be scored.
+    """
+    vocabulary = model.config.vocab_size
+    memory = getattr(model, "logits_mib", LOGITS_MIB) * MIB
+    if positions * vocabulary * PLAIN_BYTES <= memory:
+        return None
+    return max(1, int(memory / (vocabulary * CHUNK_BYTES)))
+
+
+def head_at(model: nn.Module, states_BLD: Tensor, where_BL: Tensor) -> chunked.Head:
+    """What `chunked` makes the logits at the positions where `where_BL` is true from."""
+    output = model.get_output_embeddings()
+    head = chunked.Head(states_BLD[where_BL], output.weight, getattr(output, "bias", None))
+    device = states_BLD.device.type
+    if not torch.is_autocast_enabled(device):
+        return head
+    dtype = torch.get_autocast_dtype(device)
+    return chunked.Head(*(None if part is None else part.to(dtype) for part in head))
 
 
 def aligned_states(
     model: nn.Module,
     input_ids_BL: Tensor,
-    attention_mask: Tensor | None = None,
+    attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
 ) -> Tensor:
     """Last hidden states, aligned so that index i predicts token i.
 
     Args:
-        model: a causal-LM module of transformers with a `base_model` and an output embedding.
+        model: a causal-LM module of transformers, with a body and an output embedding.
         input_ids_BL: tokens.
-        attention_mask: `[B, L]` (true on real tokens) or bool `[B, 1, L, L]` (true where row
-            may look at column); None looks at everything.
+        attention: `[B, L]` (true on real tokens), bool `[B, 1, L, L]` (true where row may look
+            at column), or what `kernels.documents_apart` gives; None looks at everything.
         position_ids_BL: positions for the rotary embedding; None counts from 0.
 
     Returns:
         `[B, L, D]`.
     """
-    output = model.base_model(
+    output = model.get_decoder()(
         input_ids=input_ids_BL,
-        attention_mask=attention_mask,
         position_ids=position_ids_BL,
         use_cache=False,
+        **forward_inputs(model, attention),
     )
     return aligned_hidden(output.last_hidden_state)
 
@@ -49,7 +97,7 @@ def token_log_probs(
     input_ids_BL: Tensor,
     targets_BL: Tensor,
     where_BL: Tensor,
-    attention_mask: Tensor | None = None,
+    attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
 ) -> Tensor:
     """log p(target_i | input) at chosen positions.
@@ -59,15 +107,20 @@ def token_log_probs(
         input_ids_BL: the (noised) input.
         targets_BL: the tokens whose probability is asked.
         where_BL: bool, the positions to score.
-        attention_mask: as in `aligned_states`.
+        attention: as in `aligned_states`.
         position_ids_BL: as in `aligned_states`.
 
     Returns:
         float32 `[B, L]`; 0 where `where_BL` is false. The log-softmax runs in float32 whatever
         the model's precision.
     """
-    states_BLD = aligned_states(model, input_ids_BL, attention_mask, position_ids_BL)
-    logits_NV = logits_at(model, states_BLD, where_BL).float()
-    chosen_N = -nn.functional.cross_entropy(logits_NV, targets_BL[where_BL], reduction="none")
-    scores_BL = torch.zeros(targets_BL.shape, dtype=torch.float32, device=chosen_N.device)
-    return scores_BL.masked_scatter(where_BL, chosen_N)
+    states_BLD = aligned_states(model, input_ids_BL, attention, position_ids_BL)
+    targets_N = targets_BL[where_BL]
+    chunk = chunk_for(model, len(targets_N))
+    if chunk is None:
+        logits_NV = logits_at(model, states_BLD, where_BL).float()
+        losses_N = nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
+    else:
+        losses_N = chunked.cross_entropy(head_at(model, states_BLD, where_BL), targets_N, chunk)
+    scores_BL = torch.zeros(targets_BL.shape, dtype=torch.float32, device=losses_N.device)
+    return scores_BL.masked_scatter(where_BL, -losses_N.float())

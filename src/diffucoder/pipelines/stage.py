@@ -7,7 +7,7 @@ import pandas as pd
 from diffucoder.config.base import Params
 from diffucoder.config.training import EngineParams
 from diffucoder.datasets.atomic import is_complete
-from diffucoder.engine import launch
+from diffucoder.engine import launch, saves
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import metrics_table
 from diffucoder.tracking import child_run
@@ -64,6 +64,8 @@ def train(job: Job, worker: str, engine: EngineParams, name: str | None = None) 
         with child_run(name or job.stage, job.parameters) as environment:
             launch.run(job, worker, engine, environment)
         made.write_text(fingerprint)
+    # Not before the line above: until then a kill must leave something to go on from.
+    saves.discard(job.work)
     return metrics_table(job.work)
 
 

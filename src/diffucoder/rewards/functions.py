@@ -4,6 +4,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from diffucoder.config.rewards import RewardParams
 from diffucoder.errors import BadParameters
@@ -41,6 +42,11 @@ def code_format(record: RewardRecord) -> float:
     return extract.format_reward(record.completion)
 
 
+def brevity(record: RewardRecord) -> float:
+    """1 for an empty completion, half as much for every 100 characters."""
+    return 0.5 ** (len(record.completion) / 100)
+
+
 def score(
     records: Sequence[RewardRecord], rewards: RewardParams
 ) -> tuple[list[float], list[dict[str, float]]]:
@@ -54,10 +60,10 @@ def score(
         Totals, and for each record the value of each part before its weight.
 
     Raises:
-        BadParameters: if a function cannot be imported or gives something other than a finite
-            number.
+        BadParameters: if a function cannot be imported, raises, or gives something other than a
+            finite number.
     """
-    functions = {name: resolve(term.function) for name, term in rewards.terms.items()}
+    functions = resolve_all(rewards)
     parts = [
         {name: _value(function, name, record) for name, function in functions.items()}
         for record in records
@@ -66,6 +72,15 @@ def score(
         sum(term.weight * values[name] for name, term in rewards.terms.items()) for values in parts
     ]
     return totals, parts
+
+
+def resolve_all(rewards: RewardParams) -> dict[str, RewardFunction]:
+    """The function of each reward, by its name.
+
+    Raises:
+        BadParameters: if there is no such function.
+    """
+    return {name: resolve(term.function) for name, term in rewards.terms.items()}
 
 
 def resolve(path: str) -> RewardFunction:
@@ -87,7 +102,14 @@ def resolve(path: str) -> RewardFunction:
 
 
 def _value(function: RewardFunction, name: str, record: RewardRecord) -> float:
-    value = function(record)
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        value = function(record)
+    except Exception as error:
+        raise BadParameters(
+            f"reward {name!r} raised {type(error).__name__}: {error}; it must give a number for "
+            f"every completion, this one of {len(record.completion)} characters with a verdict of "
+            f"{record.verdict.status!r} as well"
+        ) from error
+    if not isinstance(value, Real) or not math.isfinite(value):
         raise BadParameters(f"reward {name!r} gave {value!r}: it must give a finite number")
     return float(value)

@@ -36,7 +36,8 @@ def clipped_loss(
         advantages_B: one advantage a completion.
         completion_mask_BL: bool, true on real tokens, the end token included.
         epsilon: clip range of the ratio.
-        denominator: real tokens in the whole global batch.
+        denominator: real tokens of all completions that are scored in this update, over all
+            ranks and micro-batches; coupled-GRPO scores those whose advantage is not 0.
         ref_BL: log-likelihoods under the reference; needed when `beta` > 0.
         beta: weight of the KL penalty.
 

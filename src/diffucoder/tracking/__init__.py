@@ -1,6 +1,6 @@
 """What is recorded of a run: the only package that imports MLflow, and only when it is used."""
 
 from diffucoder.tracking.logger import RunLogger
-from diffucoder.tracking.runs import child_run
+from diffucoder.tracking.runs import child_run, tag_active_run
 
-__all__ = ["RunLogger", "child_run"]
+__all__ = ["RunLogger", "child_run", "tag_active_run"]

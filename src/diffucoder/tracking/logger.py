@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diffucoder.tracking.flatten import batches
@@ -41,6 +41,11 @@ class RunLogger:
         if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
             self._write()
 
+    def set_tag(self, name: str, value: str) -> None:
+        """Say something of the run as a whole."""
+        if self._run_id is not None:
+            self._try(lambda client: client.set_tag(self._run_id, name, value))
+
     def close(self) -> None:
         """Write what waits."""
         if self._waiting:
@@ -53,13 +58,20 @@ class RunLogger:
         self.close()
 
     def _write(self) -> None:
+        for batch in batches(self._waiting, METRICS_A_CALL):
+            self._try(lambda client, batch=batch: client.log_batch(self._run_id, metrics=batch))
+        self._waiting.clear()
+        self._written = time.monotonic()
+
+    def _try(self, call: Callable[[Any], object]) -> None:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
+        if self._run_id is None:
+            return
         try:
             self._client = self._client or MlflowClient(self._uri)
-            for batch in batches(self._waiting, METRICS_A_CALL):
-                self._client.log_batch(self._run_id, metrics=batch)
+            call(self._client)
         except MlflowException as error:
             _log.warning(
                 "metrics cannot be written to %s, so this run's curves end here; training goes "
@@ -68,5 +80,3 @@ class RunLogger:
                 error,
             )
             self._run_id = None
-        self._waiting.clear()
-        self._written = time.monotonic()

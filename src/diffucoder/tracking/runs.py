@@ -67,6 +67,14 @@ def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> N
         client.log_batch(run_id, params=batch)
 
 
+def tag_active_run(name: str, value: str) -> None:
+    """Tag the run of `kedro run`; does nothing where no run is active."""
+    import mlflow
+
+    if mlflow.active_run() is not None:
+        mlflow.set_tag(name, value)
+
+
 def end_active_runs(status: str) -> None:
     """Close every run that is still open in this process as `status`."""
     import mlflow

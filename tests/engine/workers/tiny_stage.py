@@ -14,6 +14,7 @@ from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.deepspeed import export, initialize
 from diffucoder.engine.job import Job
+from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import Prepared, fit
 
 VOCABULARY, LENGTH = 64, 12
@@ -85,5 +86,7 @@ def commit_fault(fault: dict[str, Any], step: int, context: Context) -> None:
     match fault["kind"]:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            (context.job.work / STOP_FILE).touch()
         case "wait":
             time.sleep(fault["seconds"])

@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from diffucoder.config.backbone import BackboneParams
 from diffucoder.data.shards import Shards
@@ -13,7 +18,8 @@ from diffucoder.data.tokenizer import train
 from diffucoder.engine.context import Context
 from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadCheckpoint
-from diffucoder.model import load
+from diffucoder.model import load, set_bidirectional
+from diffucoder.model.projection import token_log_probs
 from diffucoder.pipelines.backbone.worker import next_token_loss, prepare, work
 from diffucoder.pipelines.packed import PackedRow
 from diffucoder.pipelines.stage import new_job
@@ -78,6 +84,47 @@ def test_a_checkpoint_without_mask_token_gains_one(
     row = made.get_input_embeddings().weight[new]
     known = made.get_input_embeddings().weight[:new]
     assert (row - known.mean(0)).abs().max() < known.std()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3", "llama"])
+def test_every_backbone_keeps_its_predictions_and_can_be_adapted(
+    tmp_path: Path,
+    take_over: Callable[[Path, PreTrainedTokenizerFast], Path],
+    tokenizer: PreTrainedTokenizerFast,
+    model_type: str,
+    tied: bool,
+) -> None:
+    config = AutoConfig.for_model(
+        model_type,
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=tied,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    source = AutoModelForCausalLM.from_config(config).eval()
+    source.save_pretrained(tmp_path / "source")
+    tokenizer.save_pretrained(tmp_path / "source")
+    grown = PreTrainedTokenizerFast.from_pretrained(tmp_path / "source")
+    grown.add_special_tokens({"extra_special_tokens": ["<|new|>", "<|newer|>"]})
+
+    made, _ = load(take_over(tmp_path / "source", grown))
+
+    tokens_BL = torch.arange(20, 32)[None]
+    with torch.no_grad():
+        known_BLV, grown_BLV = source(tokens_BL).logits, made(tokens_BL).logits
+    assert grown_BLV.shape[2] == known_BLV.shape[2] + 2
+    torch.testing.assert_close(grown_BLV[..., :-2], known_BLV)
+    set_bidirectional(made)
+    new_BL = torch.full((1, 8), grown.get_vocab()["<|newer|>"])
+    log_probs_BL = token_log_probs(made, new_BL, new_BL, torch.arange(8)[None] > 0)
+    log_probs_BL.sum().backward()
+    tables = {made.get_input_embeddings(), made.get_output_embeddings()}
+    assert all(table.weight.grad[-1].abs().sum() > 0 for table in tables)
 
 
 def test_a_checkpoint_with_another_vocabulary_is_refused(

@@ -1,5 +1,7 @@
 """Evaluation through its node: a real worker process, a tiny random model, the real sandbox."""
 
+import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,11 +70,79 @@ def test_checkpoints_side_by_side(
     assert ("adapted", "sampled", 2) not in estimated
 
     assert notes["sandbox_tier"] != ""
-    assert [item["suite"] for item in notes["skipped"]] == ["mbpp"]
+    assert [item["suite"] for item in notes["skipped"]] == ["mbpp", "mbpp_sanitized"]
     assert "mbpp.jsonl" in notes["skipped"][0]["reason"]
+    assert "sanitized-mbpp.json" in notes["skipped"][1]["reason"]
     left_out = {(item["checkpoint"], item["problem_id"]) for item in notes["excluded"]}
     assert {(name, "p2") for name in ("adapted", "instruct", "grpo")} <= left_out
-    assert len([name for name, task in left_out if task.startswith("HumanEval/")]) == 2
+    external = sorted(name for name, task in left_out if task.startswith("HumanEval/"))
+    assert external == ["adapted"] * 2 + ["grpo"] * 2 + ["instruct"] * 2
+
+
+PLUS = {
+    "task_id": "HumanEval/0",
+    "prompt": "def f(x):\n",
+    "canonical_solution": "    return x\n",
+    "entry_point": "f",
+    "base_input": [[1]],
+    "plus_input": [[2]],
+    "atol": 0,
+}
+IN_PROCESS = {
+    "task_id": "BigCodeBench/0",
+    "complete_prompt": "def f(x):\n",
+    "instruct_prompt": "f",
+    "canonical_solution": "    return x\n",
+    "entry_point": "f",
+    "test": "import unittest\nclass TestCases(unittest.TestCase):\n"
+    "    def test_one(self):\n        self.assertEqual(f(1), 1)\n",
+}
+
+
+def test_suites_by_name_with_what_their_verdicts_are_worth(
+    tmp_path: Path, parameters: Parameters, checkpoint: Path
+) -> None:
+    with gzip.open(tmp_path / "HumanEvalPlus.jsonl.gz", "wt") as file:
+        file.write(json.dumps(PLUS))
+    lacking = IN_PROCESS | {
+        "task_id": "BigCodeBench/1",
+        "canonical_solution": "    import no_such_library\n",
+    }
+    rows = [json.dumps(row) for row in (IN_PROCESS, lacking)]
+    (tmp_path / "BigCodeBench_Hard.jsonl").write_text("\n".join(rows))
+    asked = {
+        "checkpoints": ["adapted"], "problems": None, "samples": 1, "extraction": "sanitised"
+    }  # fmt: skip
+    changes = {
+        "work": str(tmp_path / "work"),
+        "benchmarks_folder": str(tmp_path),
+        "benchmarks": {"humaneval_plus": asked, "bigcodebench_hard": asked},
+    }
+    params = EvaluationParams(**parameters("test", "evaluation", **changes))
+
+    completions, pass_at_k, notes = evaluate(
+        pd.DataFrame([problem(0)]), checkpoint, checkpoint, checkpoint, params, 0
+    )
+
+    Completions.validate(completions)
+    PassAtK.validate(pass_at_k)
+    trust = {"heldout": "unforgeable", "humaneval_plus": "unforgeable",
+             "bigcodebench_hard": "contained_only"}  # fmt: skip
+    for table in (completions, pass_at_k):
+        assert table.groupby("suite")["trust"].unique().map(list).to_dict() == {
+            suite: [worth] for suite, worth in trust.items()
+        }
+    outside = completions[completions["suite"] != "heldout"]
+    assert set(outside["style"]) == {"completion"}
+    assert set(outside["problem_id"]) == {"HumanEval/0", "BigCodeBench/0"}
+    assert notes["excluded"] == [
+        {
+            "checkpoint": "adapted",
+            "suite": "bigcodebench_hard",
+            "problem_id": "BigCodeBench/1",
+            "reason": "not installed: no_such_library",
+        }
+    ]
 
 
 def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Parameters) -> None:
@@ -110,7 +180,7 @@ def test_parameters_that_measure_nothing_are_refused(
     parameters: Parameters, change: dict[str, Any], message: str
 ) -> None:
     if change.get("benchmarks") == "all":
-        asked = {"checkpoints": ["adapted"], "problems": 1, "samples": 1}
+        asked = {"checkpoints": ["adapted"], "problems": 1, "samples": 1, "extraction": "fenced"}
         change = change | {"benchmarks": {"mbpp": asked}}
     with pytest.raises(ValueError, match=message):
         EvaluationParams(**parameters("test", "evaluation", **change))

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
-from diffucoder.config.rewards import RewardParams
+from diffucoder.config.rewards import RewardParams, RewardTerm
 from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
@@ -36,6 +36,7 @@ def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
 def params(parameters: Callable[..., dict[str, Any]]) -> GrpoParams:
     read = parameters("test", "grpo", work="unused")
     read["decoding"] = read["decoding"] | {"max_new_tokens": 12, "steps": 4}
+    read["rewards"] = parameters("base", "grpo")["rewards"]
     return GrpoParams(**read)
 
 
@@ -77,6 +78,30 @@ def test_rollouts_are_recorded_in_their_schema(
     parts = sum(weight * table[f"reward_{name}"] for name, weight in weights.items())
     assert table["reward"].tolist() == pytest.approx(parts.tolist())
     assert table.groupby("problem_id")["advantage"].sum().abs().max() < 1e-5
+
+
+def test_advantages_are_rewards_less_the_mean_of_the_others(
+    tmp_path: Path,
+    params: GrpoParams,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    own = RewardTerm(function="test_stage.longer_is_better", weight=1.0)
+    terms = params.rewards.terms | {"length": own}
+    rewards = params.rewards.model_copy(update={"terms": terms})
+    params = params.model_copy(update={"rewards": rewards})
+    with Sandbox(**params.sandbox.options()) as sandbox:
+        sampler = Sampler(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
+        tasks = [task(tokenizer, n) for n in (1, 2)]
+        rollout = sampler.roll_out(model.eval(), tasks, step=0, first_row=0)
+    lengths = torch.tensor([float(len(s.text)) for s in rollout.scored]).view(2, -1)
+    assert lengths.std(1).min() > 0
+    for row_G, found_G in zip(lengths, rollout.advantages, strict=True):
+        for g, value in enumerate(found_G):
+            others = [reward.item() for h, reward in enumerate(row_G) if h != g]
+            assert value.item() == pytest.approx(row_G[g].item() - sum(others) / len(others))
 
 
 def test_a_fenced_solution_earns_the_whole_reward(

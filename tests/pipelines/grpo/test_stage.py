@@ -1,5 +1,6 @@
 """Coupled-GRPO through its node, with real worker processes, DeepSpeed and the sandbox."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
 from diffucoder.data.tokenizer import encode_chat
+from diffucoder.engine import deepspeed, state
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.reporter import Reporter, read_metrics
-from diffucoder.errors import BadData
+from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
 from diffucoder.pipelines.grpo.tables import Rollouts
@@ -86,6 +88,11 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(
     assert {len(task.prompt_tokens) for found in tasks.values() for task in found} == {longest}
     expected = f"grpo: 1 of 16 problems have prompts of more than {longest} tokens ({reason})"
     assert expected in capfd.readouterr().out
+
+    special = kept.copy()
+    special.loc[special["split"] == "rl", "prompt"] = ["<|im_end|>"] * 2 + ["+"] * 10
+    special.to_parquet(path)
+    assert len(read_tasks(path, tokenizer, params, positions, talk=False)["rl"]) == 10
 
     kept["prompt"] += "+"
     kept.to_parquet(path)
@@ -174,3 +181,48 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert all(torch.equal(weights[name], weight) for name, weight in resumed.items())
     pd.testing.assert_frame_equal(its_rollouts, rollouts)
     assert [r["step"] for r in its_records] == [r["step"] for r in records] == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("every", [1, 64])
+def test_reference_is_synced_as_often_as_said(
+    parameters: Parameters,
+    problems: pd.DataFrame,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    process_group: None,
+    every: int,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    table = tmp_path / "problems.parquet"
+    kept = problems[problems["split"].isin(["rl", "validation"])]
+    kept.assign(prompt="add 1").to_parquet(table)
+    params = small(parameters, tmp_path / "work", ranks=1)
+    params = params.model_copy(update={"reference_sync_every": every})
+    inputs = {"instruct": checkpoint, "problems": table}
+    job = new_job("grpo", params, inputs, tmp_path / "work", seed=0)
+    job.work.mkdir()
+    reporter = Reporter(job.work, 1)
+    here = Context(job, job.identity(), 0, 1, torch.device("cpu"), reporter, [15])
+    with pytest.raises(Stopped):
+        train(job, here)
+    model, _ = load(checkpoint)
+    start = copy.deepcopy(model.state_dict())
+    engine = deepspeed.initialize(model, params.training)
+    step, extra = state.resume(here, engine)
+    assert step == 1
+    policy = model.state_dict()
+    assert any(not torch.equal(start[name], weight) for name, weight in policy.items())
+    expected = policy if every == 1 else start
+    assert all(torch.equal(extra["reference"][name], w) for name, w in expected.items())
+
+
+def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(
+    parameters: Parameters, problems: pd.DataFrame, tmp_path: Path
+) -> None:
+    read = parameters("test", "grpo", work=str(tmp_path / "work"))
+    read["rewards"]["terms"]["tests"]["function"] = "diffucoder.rewards.functions.no_such"
+    empty = tmp_path / "checkpoint"
+    empty.mkdir()
+    with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.function"):
+        improve(GrpoParams(**read), 0, empty, problems)

@@ -190,6 +190,30 @@ def test_pair_files_are_added_unless_they_quote_a_held_out_problem(
     tables.InstructionPairs.validate(pairs)
 
 
+@pytest.mark.parametrize("lacking", ["files", "pair_files"])
+def test_an_absent_file_stops_ingestion_at_its_first_node(
+    tmp_path, problems_params, ingestion, lacking
+) -> None:
+    path = str(tmp_path / "absent.parquet")
+    entry = {"files": {"path": path, "split": "rl"}, "pair_files": path}[lacking]
+    params = ProblemsParams.model_validate(problems_params.model_dump() | {lacking: [entry]})
+    assert create_pipeline().nodes[0].func is nodes.make_problems
+    with pytest.raises(BadData, match=r"absent\.parquet: there is no such file"):
+        nodes.make_problems(params, ingestion, 0)
+
+
+def test_no_pair_at_all_is_one_clear_error(tmp_path, problems_params, ingestion) -> None:
+    problems, _ = nodes.make_problems(problems_params, ingestion, 0)
+    unpractised = problems[problems["split"] != "sft"]
+    heldout = problems.query("split == 'heldout'").iloc[0]
+    path = tmp_path / "pairs.jsonl"
+    quoting = {"prompt": f"Please: {heldout['prompt']}", "response": heldout["reference"]}
+    path.write_text(json.dumps(quoting) + "\n")
+    params = problems_params.model_copy(update={"pair_files": [str(path)]})
+    with pytest.raises(BadData, match=r"no instruction pair.*1 quote.*problems\.counts\.sft"):
+        nodes.make_pairs(unpractised, params, ingestion, 0)
+
+
 def test_an_empty_source_folder_is_one_clear_error(tmp_path, ingestion) -> None:
     (tmp_path / "code").mkdir()
     with pytest.raises(BadData, match=r"source code .*gives no document"):

@@ -141,3 +141,14 @@ def test_a_missing_option_is_named() -> None:
 def test_bad_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadParameters, match=message):
         made(name, options)
+
+
+def test_an_option_that_it_lacks_is_named() -> None:
+    with pytest.raises(BadParameters, match=r"'full_mask' has no option \['pairs'\]"):
+        get("full_mask", mask_token_id=3, pairs=1)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_a_required_field_that_is_not_given_is_named(name: str) -> None:
+    with pytest.raises(BadParameters, match=rf"'{name}' needs the option \['mask_token_id'"):
+        get(name)

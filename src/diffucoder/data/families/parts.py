@@ -9,7 +9,7 @@ wraps, `{items}` the comprehension that an aggregate wraps.
 
 from dataclasses import dataclass
 
-CONSTANTS = (3, 4, 5, 6, 7)
+CONSTANTS = (3, 5, 7)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
 from diffucoder.model import load, set_bidirectional
-from diffucoder.model.attention import document_mask, opened_mask, reveal_draw, reveal_share
+from diffucoder.model.attention import opened_mask, reveal_draw, reveal_share
+from diffucoder.model.compute import configure
+from diffucoder.model.kernels import documents_apart
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.pipelines.adaptation.rows import adaptation_row
 from diffucoder.pipelines.packed import PackedRow, packed_rows
@@ -29,6 +31,9 @@ def work(job: Job, context: Context) -> None:
     params = PhaseParams(**job.parameters)
     model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
     set_bidirectional(model)
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     engine = deepspeed.initialize(model, params.training)
     fit(
         context,
@@ -85,8 +90,8 @@ def adaptation_loss(
     """
     documents_BL = tensors["document_ids"]
     if "revealed" in tensors:
-        mask = opened_mask(documents_BL, tensors["revealed"])
+        attention = opened_mask(documents_BL, tensors["revealed"])
     else:
-        mask = document_mask(documents_BL)
+        attention = documents_apart(model, documents_BL)
     positions_BL = packed_position_ids(documents_BL)
-    return denoising_loss(model, tensors, weighting, denominator, mask, positions_BL)
+    return denoising_loss(model, tensors, weighting, denominator, attention, positions_BL)

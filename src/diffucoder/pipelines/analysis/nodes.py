@@ -10,7 +10,7 @@ from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
 
-KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
+KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
 
 def sweep_temperature(
@@ -32,7 +32,7 @@ def sweep_temperature(
     """
     from diffucoder.evaluation.scoring import score
     from diffucoder.rewards.sandbox import Sandbox
-    from diffucoder.tracking import child_run
+    from diffucoder.tracking import RunLogger, child_run
 
     heldout = spread(problems[problems["split"] == "heldout"], analysis.problems)
     decodings = _decodings(analysis)
@@ -44,7 +44,10 @@ def sweep_temperature(
     with (
         Sandbox(**analysis.sandbox.options()) as sandbox,
         child_run("analysis", analysis.model_dump(mode="json")) as environment,
+        RunLogger(environment) as logger,
     ):
+        logger.set_tag("sandbox_tier", sandbox.tier)
+        logger.log_metrics(0, {"sandbox/mechanisms": sandbox.mechanisms})
         completions, _ = decode(
             pd.concat(asked, ignore_index=True),
             {"adapted": adapted, "instruct": instruct, "grpo": grpo},

@@ -12,15 +12,16 @@ from diffucoder.config.backbone import BackboneParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.datasets.atomic import atomic_directory
 from diffucoder.diffusion.denoising import token_means
-from diffucoder.diffusion.objectives import hidden_loss
+from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.engine import deepspeed
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
+from diffucoder.model.compute import configure
 from diffucoder.model.positions import follows, packed_position_ids
-from diffucoder.model.projection import aligned_states, logits_at
+from diffucoder.model.projection import aligned_states
 from diffucoder.model.special_tokens import grow, new_token_ids
 from diffucoder.pipelines.packed import PackedRow, packed_rows
 
@@ -40,6 +41,9 @@ def work(job: Job, context: Context) -> None:
 def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     model = create(params.architecture, tokenizer, context.generator())
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     engine = deepspeed.initialize(model, params.training)
     rows = packed_rows(ShardReader(job.inputs["token_shards"]), job.seed)
     fit(context, engine, rows, prepare, next_token_loss)
@@ -49,7 +53,7 @@ def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
 def _take_over(job: Job, context: Context, source: str) -> None:
     """Save a checkpoint under the pipeline's tokenizer, with room for the tokens it lacks."""
     # Nothing is trained, so nothing that an earlier run recorded here may stand.
-    context.reporter.rewind(0)
+    context.reporter.rewind(None)
     model, known = load(source)
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     grow(model, new_token_ids(known, tokenizer, source), context.generator())
@@ -84,11 +88,6 @@ def next_token_loss(
     states_BLD = aligned_states(
         model, tokens_BL, causal_mask(documents_BL), packed_position_ids(documents_BL)
     )
-    targets_N = tokens_BL[predicted_BL]
-    loss, sums = hidden_loss(
-        logits_at(model, states_BLD, predicted_BL),
-        targets_N,
-        torch.ones_like(targets_N, dtype=torch.float32),
-        denominator,
-    )
+    equal_BL = torch.ones_like(tokens_BL, dtype=torch.float32)
+    loss, sums = projected_loss(model, states_BLD, tokens_BL, predicted_BL, equal_BL, denominator)
     return loss, token_means(sums)

@@ -1,7 +1,7 @@
 """Evaluation's node: ask, decode, run the answers, estimate."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -9,10 +9,13 @@ from diffucoder.config.evaluation import EvaluationParams, Style
 from diffucoder.errors import BadData
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
 
+if TYPE_CHECKING:
+    from diffucoder.rewards.sandbox import Sandbox
+
 # Suite -> style -> its problems with prompts of that style.
 Suites = dict[str, dict[Style, pd.DataFrame]]
 
-KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
+KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
 
 def evaluate(
@@ -48,6 +51,8 @@ def evaluate(
         child_run("evaluation", evaluation.model_dump(mode="json")) as environment,
         RunLogger(environment) as logger,
     ):
+        logger.set_tag("sandbox_tier", sandbox.tier)
+        suites, unjudged = _judgeable(suites, evaluation, sandbox)
         completions, excluded = decode(
             _requests(suites, evaluation),
             checkpoints,
@@ -60,10 +65,11 @@ def evaluate(
         )
         # A problem's tests are the same in every style.
         records = by_key({name: next(iter(styles.values())) for name, styles in suites.items()})
-        completions = score(completions, records, sandbox)
+        extractions = {name: suite.extraction for name, suite in evaluation.benchmarks.items()}
+        completions = score(completions, records, sandbox, extractions)
         pass_at_k = estimates(completions, KEYS, evaluation.ks, evaluation.bootstrap, seed)
-        logger.log_metrics(0, _metrics(pass_at_k))
-        notes = {"sandbox_tier": sandbox.tier, "skipped": skipped, "excluded": excluded}
+        logger.log_metrics(0, _metrics(pass_at_k) | {"sandbox/mechanisms": sandbox.mechanisms})
+        notes = {"sandbox_tier": sandbox.tier, "skipped": skipped, "excluded": unjudged + excluded}
     return completions, pass_at_k, notes
 
 
@@ -93,6 +99,35 @@ def _suites(
         except FileNotFoundError as error:
             skipped.append({"suite": name, "reason": str(error)})
     return suites, skipped
+
+
+def _judgeable(
+    suites: Suites, evaluation: EvaluationParams, sandbox: "Sandbox"
+) -> tuple[Suites, list[dict[str, str]]]:
+    """Suites without the problems that cannot be judged here, and those, for each checkpoint.
+
+    Only tests that run in the candidate's process can ask for more than it is given.
+    """
+    from diffucoder.evaluation.benchmarks import trust
+    from diffucoder.evaluation.scoring import unjudgeable
+
+    kept, left_out = {}, []
+    for name, by_style in suites.items():
+        reasons: dict[str, str] = {}
+        if trust(name) == "contained_only":
+            reasons = unjudgeable(next(iter(by_style.values())).to_dict("records"), sandbox)
+            left_out += [
+                {"checkpoint": checkpoint, "suite": name, "problem_id": problem, "reason": reason}
+                for checkpoint in evaluation.benchmarks[name].checkpoints
+                for problem, reason in reasons.items()
+            ]
+        remaining = {
+            style: problems[~problems["problem_id"].isin(list(reasons))]
+            for style, problems in by_style.items()
+        }
+        if all(len(problems) for problems in remaining.values()):
+            kept[name] = remaining
+    return kept, left_out
 
 
 def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:

@@ -169,6 +169,11 @@ class Rollout:
         pd.DataFrame(rows).to_parquet(folder / f"step-{step:06d}-{rank:04d}.parquet", index=False)
 
 
+def step_of(part: Path) -> int:
+    """The step of a file that `Rollout.write` wrote."""
+    return int(part.stem.split("-")[1])
+
+
 @dataclass(frozen=True)
 class Sampler:
     """What is needed to sample and score on this rank."""

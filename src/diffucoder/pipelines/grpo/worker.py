@@ -5,7 +5,6 @@ few times. Shapes: P prompts, G completions a prompt, B = P * G completions, L c
 """
 
 import copy
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,31 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
-from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks
+from diffucoder.model.compute import configure
+from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks, step_of
 from diffucoder.pipelines.grpo.update import Recipe, inner_updates
+from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl import estimators, objectives
 
-BEST, ROLLOUTS = "best", "rollouts"
+ROLLOUTS = "rollouts"
 
 
 def work(job: Job, context: Context) -> None:
     """Train the checkpoint `instruct` on `problems`; write the best one to `job.output`.
 
     The best checkpoint is the one with the highest pass@1 on validation problems, the starting
-    point included; of equals the later one.
+    point included; of equals the later one. It lies at `job.output` from the start on, so that
+    no kill at the end can lose it.
     """
     params = GrpoParams(**job.parameters)
+    # Imported by name: a wrong one is told before the first rollout, not after it.
+    resolve_all(params.rewards)
     model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
     set_bidirectional(model)
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     positions = model.config.max_position_embeddings
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
     reference = reference_of(model, params, context.device)
@@ -49,35 +56,44 @@ def work(job: Job, context: Context) -> None:
     objective = objectives.get(params.objective.name, **params.objective.options())
     recipe = Recipe(reference, estimator, objective)
     start, extra = state.resume(context, engine)
+    forget_rollouts(context, start)
     if extra:
         reference.load_state_dict(extra["reference"])
-    best = extra.get("best", -1.0)
+    best, newest = extra.get("best", -1.0), extra.get("newest")
 
     def kept() -> dict[str, Any]:
-        return {"reference": reference.state_dict(), "best": best}
+        return {"reference": reference.state_dict(), "best": best, "newest": newest}
+
+    def score() -> float | None:
+        return newest
 
     with Sandbox(**params.sandbox.options()) as sandbox:
+        context.reporter.tag("sandbox_tier", sandbox.tier)
         sampler = Sampler(context, params, tokenizer, special, sandbox)
         if start == 0:
-            if context.rank == 0:
-                # What an earlier run left would pass for this one's.
-                shutil.rmtree(job.work / ROLLOUTS, ignore_errors=True)
-            context.barrier()
-            best = keep_best(context, engine, tokenizer, sampler, tasks["validation"], 0, best)
-        for step in loop.steps(context, engine, start, params.training.steps, kept):
+            newest = validate(context, engine, sampler, tasks["validation"], 0)
+            best = keep_best(engine, tokenizer, job.output, newest, best)
+        for step in loop.steps(context, engine, start, params.training.steps, kept, score):
             metrics = one_step(context, engine, recipe, sampler, tasks["rl"], step)
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:
                     reference.load_state_dict(policy.state_dict())
             if (step + 1) % params.validation.every == 0 or step + 1 == params.training.steps:
-                best = keep_best(
-                    context, engine, tokenizer, sampler, tasks["validation"], step + 1, best
-                )
-    context.barrier()
+                newest = validate(context, engine, sampler, tasks["validation"], step + 1)
+                best = keep_best(engine, tokenizer, job.output, newest, best)
+
+
+def forget_rollouts(context: Context, step: int) -> None:
+    """Delete the rollouts of steps after the first `step`, which are about to be done again.
+
+    The number of ranks may be another one now, and so the names of their files.
+    """
     if context.rank == 0:
-        shutil.rmtree(job.output, ignore_errors=True)
-        (job.work / BEST).rename(job.output)
+        for part in (context.job.work / ROLLOUTS).glob("step-*.parquet"):
+            if step_of(part) > step:
+                part.unlink()
+    context.barrier()
 
 
 def reference_of(model: nn.Module, params: GrpoParams, device: torch.device) -> nn.Module:
@@ -112,14 +128,17 @@ def read_tasks(
     table = pd.read_parquet(path)
     tasks: dict[str, list[Task]] = {"rl": [], "validation": []}
     for record in table.to_dict("records"):
-        tokens = encode_chat(tokenizer, record["prompt"])
+        try:
+            tokens = encode_chat(tokenizer, record["prompt"])
+        except BadData:  # the prompt holds a special token
+            continue
         if len(tokens) <= most:
             tasks[record["split"]].append(Task.from_record(record, tokens))
     left_out = len(table) - sum(map(len, tasks.values()))
     if left_out and talk:
         print(
             f"grpo: {left_out} of {len(table)} problems have prompts of more than {most} tokens "
-            f"({why}): left out",
+            f"({why}) or with a special token: left out",
             flush=True,
         )
     for split, found in tasks.items():
@@ -165,29 +184,36 @@ def one_step(
     )
     updated = time.monotonic()
     rollout.write(context.job.work / ROLLOUTS, step + 1, context.rank)
+    contained = {"sandbox/mechanisms": float(sampler.sandbox.mechanisms)}
     times = {
+        name: sum(iteration[name] for iteration in iterations)
+        for name in (iterations[0] if iterations else {})
+        if name.startswith("seconds/")
+    }
+    times |= {
         "seconds/rollout": sampled - began - rollout.reward_seconds,
         "seconds/reward": rollout.reward_seconds,
         "seconds/update": updated - sampled,
     }
     last = iterations[-1] if iterations else {}
-    return rollout.metrics(context) | last | times
+    return rollout.metrics(context) | last | times | contained
 
 
-def keep_best(
-    context: Context,
-    engine: deepspeed.Engine,
-    tokenizer: Any,
-    sampler: Sampler,
-    tasks: list[Task],
-    step: int,
-    best: float,
+def validate(
+    context: Context, engine: deepspeed.Engine, sampler: Sampler, tasks: list[Task], step: int
 ) -> float:
-    """Validate; if no earlier checkpoint was better, export this one. Returns the best score."""
+    """Pass rate on the validation problems after `step` steps."""
     with deepspeed.gathered(engine) as policy:
         score = sampler.validate(policy, tasks)
     context.reporter.log(step, {"validation/pass_rate": score})
+    return score
+
+
+def keep_best(
+    engine: deepspeed.Engine, tokenizer: Any, output: Path, score: float, best: float
+) -> float:
+    """Export this checkpoint unless an earlier one was better; returns the best score."""
     if score < best:
         return best
-    deepspeed.export(engine, tokenizer, context.job.work / BEST)
+    deepspeed.export(engine, tokenizer, output)
     return score

@@ -13,6 +13,7 @@ import pandas as pd
 
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.problems import ProblemsParams
+from diffucoder.config.rewards import SandboxParams
 from diffucoder.data import curation, report, screening, sources, tables
 from diffucoder.data.decontamination import Quotations, benchmark_texts
 from diffucoder.data.families import Problem, generate, instruction_pairs
@@ -20,6 +21,7 @@ from diffucoder.data.packing import pack
 from diffucoder.data.problem_files import read_problems, require_disjoint
 from diffucoder.data.shards import Rows, Shards
 from diffucoder.data.shingles import word_hashes
+from diffucoder.data.tabular import table_files
 from diffucoder.errors import BadData
 from diffucoder.progress import track
 
@@ -39,16 +41,21 @@ def make_problems(
         The problems, and those left out with the reason.
 
     Raises:
-        BadData: if a file cannot be used or a composition is in two splits.
+        BadData: if a file cannot be used, a pair file is absent, or a composition is in two
+            splits.
         SandboxUnavailable: if references cannot be run safely on this machine.
     """
+    # Documents are read before pairs are, which may take days.
+    for path in [*(file.path for file in problems.files), *problems.pair_files]:
+        table_files(path)
     read = [problem for file in problems.files for problem in read_problems(file)]
     candidates = generate(problems, seed) + read
     require_disjoint(candidates)
     quotations = _quotations([problem.record() for problem in candidates], ingestion)
     quoting = {problem.problem_id: _quoted(problem, quotations) for problem in read}
     reasons = quoting | _wrong_references(
-        [problem for problem in candidates if not quoting.get(problem.problem_id)]
+        [problem for problem in candidates if not quoting.get(problem.problem_id)],
+        ingestion.sandbox,
     )
     kept = [problem.record() for problem in candidates if not reasons.get(problem.problem_id)]
     rejected = [
@@ -71,12 +78,13 @@ def _quoted(problem: Problem, quotations: Quotations) -> tuple[str, str] | None:
     return quotations.reason_to_reject(word_hashes(f"{problem.prompt}\n{problem.reference}"))
 
 
-def _wrong_references(problems: list[Problem]) -> dict[str, tuple[str, str]]:
+def _wrong_references(problems: list[Problem], limits: SandboxParams) -> dict[str, tuple[str, str]]:
     """Run references against their tests; return (reason, detail) of the problems that fail.
 
     A problem without a reference is taken if a reference model passed some of its tests.
     """
     from diffucoder.rewards.sandbox import Program, Sandbox
+    from diffucoder.tracking import tag_active_run
 
     reasons = {
         problem.problem_id: ("no_reference", "neither a reference nor a positive pass rate")
@@ -88,7 +96,8 @@ def _wrong_references(problems: list[Problem]) -> dict[str, tuple[str, str]]:
         Program(problem.reference, problem.tests or problem.check, problem.entry_point)
         for problem in checkable
     ]
-    with Sandbox() as sandbox:
+    with Sandbox(**limits.options()) as sandbox:
+        tag_active_run("sandbox_tier", sandbox.tier)
         batches = range(0, len(programs), PROGRAMS_AT_A_TIME)
         verdicts = [
             verdict
@@ -111,7 +120,7 @@ def make_pairs(
         The pairs, and those from files that quote an evaluation problem.
 
     Raises:
-        BadData: if a file cannot be used.
+        BadData: if a file cannot be used, or no pair is left.
     """
     from diffucoder.data.instructions import read_pairs
 
@@ -126,6 +135,12 @@ def make_pairs(
             rejected.append(row)
         else:
             kept.append(pair)
+    if not made and not kept:
+        raise BadData(
+            f"no instruction pair: no generated problem has the split `sft`, and of those in "
+            f"problems.pair_files {params.pair_files} {len(rejected)} quote evaluation problems, "
+            "0 are left; set problems.counts.sft above 0, or name a file with other pairs"
+        )
     return _frame(made + kept, tables.InstructionPairs), _frame(rejected, tables.RejectedPairs)
 
 

@@ -21,6 +21,7 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit
 from diffucoder.model import load, set_bidirectional
+from diffucoder.model.compute import configure
 from diffucoder.pipelines.instruction.rows import (
     condition_share,
     instruction_row,
@@ -50,6 +51,9 @@ def work(job: Job, context: Context) -> None:
         )
     model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
     set_bidirectional(model)
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
     engine = deepspeed.initialize(model, params.training)
     fit(
         context,

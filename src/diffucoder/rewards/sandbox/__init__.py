@@ -5,7 +5,8 @@ nothing, start nothing and reach nobody. The tests run in another process and ca
 functions over a channel that carries plain data only, so no candidate can forge a verdict.
 """
 
-from diffucoder.rewards.sandbox.pool import TIERS, Sandbox
+from diffucoder.rewards.sandbox.pool import Sandbox
 from diffucoder.rewards.sandbox.records import Program, Status, Verdict
+from diffucoder.rewards.sandbox.tiers import TIERS
 
 __all__ = ["TIERS", "Program", "Sandbox", "Status", "Verdict"]

@@ -18,6 +18,8 @@ class Program:
         `check(candidate)`, which counts as one test. Trusted, and never shown to the candidate.
     entry_point: the function under test. Where it is None, it is the first function that the
         assert statements call, or for a check the last one that the code defines.
+    setup: trusted source that runs before each test; what it defines, tests can use, and the
+        candidate cannot replace.
 
     Raises BadData when there is no test.
     """
@@ -25,6 +27,7 @@ class Program:
     code: str
     tests: Sequence[str] | str
     entry_point: str | None = None
+    setup: str = ""
 
     def __post_init__(self) -> None:
         if not self.tests:
@@ -49,6 +52,9 @@ class Verdict:
         candidate writes.
     line: the line of the candidate's code where it happened, if known.
     seconds: wall time of the program, all tests together.
+    executed_lines: the lines of the candidate's code that ran while it was loaded and tested, in
+        order, if they were asked for. The candidate's own account: it can leave out lines and
+        name others, and nothing is decided by it.
     """
 
     status: Status
@@ -56,6 +62,7 @@ class Verdict:
     error_type: str | None
     line: int | None
     seconds: float
+    executed_lines: tuple[int, ...] | None = None
 
     @property
     def pass_rate(self) -> float:

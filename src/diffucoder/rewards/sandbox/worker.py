@@ -39,7 +39,8 @@ class Worker:
             answer = {"error": "its process ended at the start; its message is on standard error"}
         if not isinstance(answer, dict) or "tier" not in answer:
             self.end()
-            raise SandboxUnavailable(f"the sandbox could not start: {answer}")
+            reason = answer.get("error") if isinstance(answer, dict) else answer
+            raise SandboxUnavailable(f"the sandbox could not start: {reason}")
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Judge one program. Raises wire.Closed when the judge ended instead."""
@@ -52,8 +53,8 @@ class Worker:
         """End the judge at once; its zygote and guests go with it. Safe from any thread."""
         self._process.kill()
 
-    def end(self) -> None:
-        """Kill and reap the judge."""
+    def end(self) -> int:
+        """Kill and reap the judge; returns how it ended, as subprocess does."""
         self.kill()
-        self._process.wait()
         self._socket.close()
+        return self._process.wait()

@@ -1,7 +1,9 @@
 """Runs the tests of one program after the other and says what came of each."""
 
+import gc
 import math
 import os
+import random
 import resource
 import signal
 import socket
@@ -12,15 +14,17 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from . import lockdown
-from .remote import CandidateError, NotAProgram, Session
+from . import libraries, lockdown, namespaces
+from .deadline import Deadline
+from .remote import CandidateError
+from .session import NotAProgram, Session
 from .suite import Suite, prepare
 from .wire import Closed, Malformed, receive, send
-from .zygote import REPORT
+from .zygote import FETCH, REAP, REPORT, WARM
 
 # No site-packages, nothing from the user's environment. Not -I: it would ignore the hash seed,
 # and the order of a set would differ from run to run.
-FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")
+FLAGS = ("-s", "-S", "-P", "-B", "-W", "ignore", "-X", "utf8")
 _KEPT = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without which some interpreters do not start
 BOOT = "import sys; sys.path.insert(0, {0!r}); from inside import {1} as m; del sys.path[0]; m.{2}"
 
@@ -28,7 +32,7 @@ BOOT = "import sys; sys.path.insert(0, {0!r}); from inside import {1} as m; del 
 _OWN_MEMORY = 2**30
 # A test's clock rings again this often if a bare `except` swallowed it.
 _RING_AGAIN_S = 1.0
-# Processor time the judge may use beyond a test's wall limit inside one C call, then it is killed.
+# A test may stay in one call into C for so long beyond its wall limit, then the judge is killed.
 _GRACE_S = 2.0
 
 Outcome = tuple[str, str | None, int | None]  # status, error type, line in the candidate's code
@@ -36,9 +40,10 @@ _PASSED: Outcome = ("passed", None, None)
 
 
 def environment() -> dict[str, str]:
-    """What a judge and its zygote see of the user's environment; guests see nothing."""
+    """What a judge and its zygote see of the user's environment; guests see nothing of it."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {"PYTHONHASHSEED": "0"} | kept
+    # A heap for each thread would count against a candidate's address space.
+    return {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"} | libraries.ENVIRONMENT | kept
 
 
 class TimeUp(BaseException):
@@ -48,13 +53,15 @@ class TimeUp(BaseException):
 class Judge:
     """One zygote and the tests that run against its guests.
 
-    options: tier, memory_mb, cpu_s (for a guest), wall_s (for loading and for each test).
+    options: tier, memory_mb, cpu_s (for a guest), wall_s (for loading and for each test),
+        libraries (file of each that guests and tests may import).
     """
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         self.cpu_s, self.wall_s = math.ceil(options["cpu_s"]), float(options["wall_s"])
         self.control, theirs = socket.socketpair()
-        for_zygote = {k: options[k] for k in ("tier", "memory_mb")} | {"cpu_s": self.cpu_s}
+        shared = ("tier", "memory_mb", "libraries")
+        for_zygote = {name: options[name] for name in shared} | {"cpu_s": self.cpu_s}
         call = f"main({theirs.fileno()}, {os.getpid()}, {for_zygote!r})"
         self.zygote = subprocess.Popen(
             [sys.executable, *FLAGS, "-c", BOOT.format(folder, "zygote", call)],
@@ -62,22 +69,60 @@ class Judge:
             env=environment(),
         )
         theirs.close()
+        self.cold = set(options["libraries"])
+        libraries.make_importable(options["libraries"])
         self.session: Session | None = None
         self.expired = False
+        self.deadline = Deadline()
         signal.signal(signal.SIGALRM, self._ring)
 
+    def started(self) -> dict[str, Any]:
+        """What the zygote says of its start: its tier, or why it cannot have it."""
+        fd = self.control.fileno()
+        answer = receive(fd)
+        try:
+            if answer == {"needs": "maps"}:
+                send(fd, namespaces.write_maps(self.zygote.pid))
+                answer = receive(fd)
+        except OSError as error:
+            return {"error": str(error)}
+        assert isinstance(answer, dict)
+        return answer
+
     def judge(self, program: dict[str, Any]) -> dict[str, Any]:
-        """The outcome of each test of a program: {code, tests, entry_point, max_timeouts}."""
+        """The outcome of each test of a program: {code, tests, entry_point, setup,
+        max_timeouts, lines}.
+        """
         began = time.monotonic()
-        tests, patience = program["tests"], program["max_timeouts"]
-        suite = prepare(tests if isinstance(tests, str) else tuple(tests), program["entry_point"])
+        tests = program["tests"]
+        sources = tests if isinstance(tests, str) else tuple(tests)
+        suite = prepare(sources, program["entry_point"], program["setup"])
+        if used := [name for name in self.cold if name in program["code"]]:
+            self.warm(used)
+        outcomes, _ = self.outcomes(suite, program)
+        answer = {"outcomes": outcomes, "seconds": time.monotonic() - began}
+        if program["lines"]:
+            # In a run of its own, so that watching it takes no time from a test.
+            _, answer["lines"] = self.outcomes(suite, program, lines=True)
+        # What a candidate tied into a cycle must not take memory from the next one's answers.
+        gc.collect()
+        return answer
+
+    def outcomes(
+        self, suite: Suite, program: dict[str, Any], lines: bool = False
+    ) -> tuple[list[Outcome], list[int]]:
+        """The outcome of each test, and on request the lines of the candidate's code that ran."""
         outcomes: list[Outcome] = []
+        patience = program["max_timeouts"]
         defined: dict[str, Any] = {}
+        seen: set[int] = set()
         fresh = True
         while len(outcomes) < len(suite.tests):
             if self.session is None:
                 fresh = True
-                outcome, defined = self.load(suite, program["code"])
+                session = self.fetch_guest()
+                session.lines = seen
+                outcome, defined = self.load(session, suite, program["code"], lines)
                 if outcome != _PASSED:
                     outcomes += [outcome] * (len(suite.tests) - len(outcomes))
                     break
@@ -90,17 +135,32 @@ class Judge:
             if patience is not None and sum(o[0] == "timeout" for o in outcomes) >= patience:
                 outcomes += [outcome] * (len(suite.tests) - len(outcomes))
         self.end_guest()
-        return {"outcomes": outcomes, "seconds": time.monotonic() - began}
+        return outcomes, sorted(seen)
 
-    def load(self, suite: Suite, code: str) -> tuple[Outcome, dict[str, Any]]:
-        """Start a guest with the candidate's code."""
-        os.write(self.control.fileno(), b"f")
+    def warm(self, names: list[str]) -> None:
+        """Load libraries, here and where guests come from: not before one is needed."""
+        self.cold -= set(names)
+        libraries.load(names)
+        os.write(self.control.fileno(), WARM)
+        send(self.control.fileno(), list(names))
+        self.report()
+
+    def fetch_guest(self) -> Session:
+        """The guest that waits."""
+        os.write(self.control.fileno(), FETCH)
         _, fds, _, _ = socket.recv_fds(self.control, 1, 1)
-        self.session = session = Session(fds[0])
+        if not fds:
+            raise Closed
+        self.session = Session(fds[0])
+        return self.session
+
+    def load(
+        self, session: Session, suite: Suite, code: str, lines: bool
+    ) -> tuple[Outcome, dict[str, Any]]:
+        """Have a guest run the candidate's code."""
         defined: dict[str, Any] = {}
-        outcome = self.guard(
-            lambda: defined.update(session.load(code, list(suite.names), suite.entry))
-        )
+        names = list(suite.names)
+        outcome = self.guard(lambda: defined.update(session.load(code, names, suite.entry, lines)))
         return outcome, defined
 
     def test(self, suite: Suite, test: CodeType | None, defined: dict[str, Any]) -> Outcome:
@@ -109,6 +169,8 @@ class Judge:
             return ("error", "InvalidTest", None)
 
         def run() -> None:
+            # Tests draw the same numbers in every run.
+            random.seed(0)
             names = suite.namespace(defined)
             exec(test, names)
             if suite.checks:
@@ -123,7 +185,7 @@ class Judge:
         """Run `action` under the clock and say how it ended; ends the guest if it is unusable."""
         session, self.expired = self.session, False
         outcome = _PASSED
-        signal.setitimer(signal.ITIMER_PROF, self.wall_s + _GRACE_S)
+        self.deadline.set(self.wall_s + _GRACE_S)
         try:
             signal.setitimer(signal.ITIMER_REAL, self.wall_s, _RING_AGAIN_S)
             try:
@@ -133,7 +195,7 @@ class Judge:
         except BaseException as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
             outcome = _outcome(error)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.deadline.set(0)
         # Asked of the records, not of the exception: a bare `except` may have swallowed it.
         if self.expired:
             self.end_guest()
@@ -148,18 +210,29 @@ class Judge:
             return _PASSED
         os.close(self.session.fd)
         self.session = None
-        os.write(self.control.fileno(), b"r")
-        status, cpu_s = REPORT.unpack(self.control.recv(REPORT.size, socket.MSG_WAITALL))
+        os.write(self.control.fileno(), REAP)
+        status, cpu_s = self.report()
         if not os.WIFSIGNALED(status):
             return ("crashed", f"exit{os.waitstatus_to_exitcode(status)}", None)
         number = os.WTERMSIG(status)
         # The hard limit kills a candidate that ignores the soft one.
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_s >= self.cpu_s):
             return ("timeout", "SIGXCPU", None)
-        return ("crashed", signal.Signals(number).name, None)
+        known = number in iter(signal.Signals)
+        return ("crashed", signal.Signals(number).name if known else f"signal{number}", None)
+
+    def report(self) -> tuple[int, float]:
+        """Exit status and processor seconds of the guest that the zygote ended."""
+        data = self.control.recv(REPORT.size, socket.MSG_WAITALL)
+        if len(data) < REPORT.size:
+            raise Closed
+        return REPORT.unpack(data)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         self.expired = True
+        if self.session is not None:
+            # A bare `except` may swallow what follows: the guest must not hold the test up again.
+            self.session.over = True
         raise TimeUp
 
 
@@ -189,8 +262,10 @@ def main(fd: int, parent: int, folder: str, options: dict[str, Any]) -> None:
     lockdown.die_with_parent(parent)
     judge = Judge(folder, options)
     try:
-        send(fd, receive(judge.control.fileno()))
+        send(fd, judge.started())
         resource.setrlimit(resource.RLIMIT_AS, (_OWN_MEMORY, _OWN_MEMORY))
+        # The collection after each program need not look at what was there before the first.
+        gc.freeze()
         while True:
             send(fd, judge.judge(receive(fd)))  # type: ignore[arg-type]
     except Closed:

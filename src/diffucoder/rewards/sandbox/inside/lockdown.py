@@ -21,7 +21,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _RulesetAttributes(ctypes.Structure):
@@ -46,7 +46,7 @@ def die_with_parent(parent: int) -> None:
 
 def landlock_version() -> int:
     """The kernel's Landlock version, 0 where there is none."""
-    return max(0, _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
+    return max(0, libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
 
 
 def drop_privileges() -> None:
@@ -56,7 +56,7 @@ def drop_privileges() -> None:
     number = _CAPSET.get(os.uname().machine)
     if number is not None:
         header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-        _check(_libc.syscall(number, header, (ctypes.c_uint32 * 6)()), "capset")
+        check(libc.syscall(number, header, (ctypes.c_uint32 * 6)()), "capset")
 
 
 def restrict_files(version: int, readable: Iterable[Path]) -> None:
@@ -67,19 +67,20 @@ def restrict_files(version: int, readable: Iterable[Path]) -> None:
         (1 << rights) - 1, 3 if version >= 4 else 0, 3 if version >= 6 else 0
     )
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    ruleset = _libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), size, ctypes.c_uint32(0))
-    _check(ruleset, "landlock_create_ruleset")
+    ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), size, ctypes.c_uint32(0))
+    check(ruleset, "landlock_create_ruleset")
     for path in readable:
         _allow(ruleset, path, _READ_FILE | (_READ_DIR if path.is_dir() else 0))
     # The import system lists a folder before it opens a file in it.
     _allow(ruleset, Path(sysconfig.get_path("stdlib")), _READ_DIR)
-    _allow(ruleset, Path(os.devnull), _READ_FILE | _WRITE_FILE)
-    _check(_libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
+    # What is printed has to go somewhere.
+    _allow(ruleset, Path(os.devnull), _WRITE_FILE)
+    check(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
     os.close(ruleset)
 
 
-def library_files() -> list[Path]:
-    """What a candidate may read: the standard library, what it links to, and time zones."""
+def library_files(others: Iterable[Path] = ()) -> list[Path]:
+    """What a candidate may read: the standard library, what it links to, time zones, `others`."""
     library = Path(sysconfig.get_path("stdlib"))
     parts = [p for p in library.iterdir() if p.name not in ("site-packages", "dist-packages")]
     system = [Path(p) for p in ("/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo")]
@@ -89,27 +90,35 @@ def library_files() -> list[Path]:
         for path in (folder.glob("*.so*") if folder.is_dir() else [])
     ]
     linked = [p for folder in system[:1] for p in folder.glob("*-linux-gnu")]
-    return [p for p in (*parts, *shared, *linked, system[3], Path("/etc/localtime")) if p.exists()]
+    rest = (system[3], Path("/etc/localtime"), Path(os.devnull), *others)
+    return [path for path in (*parts, *shared, *linked, *rest) if path.exists()]
+
+
+def limit_heirs(processes: int | None) -> None:
+    """Bound files, core dumps and threads of this process and of all it will start.
+
+    processes: how many, threads counted, its user may have in its namespaces; None does not
+        bound them, for where there are none the user's own count too.
+    """
+    bounds = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0}
+    if processes is not None:
+        bounds[resource.RLIMIT_NPROC] = processes
+    for kind, bound in bounds.items():
+        resource.setrlimit(kind, (bound, bound))
 
 
 def limit(memory_bytes: int, cpu_s: int) -> None:
-    """Bound address space, processor time, files and core dumps of this process."""
-    for kind, soft, hard in (
-        (resource.RLIMIT_AS, memory_bytes, memory_bytes),
-        # The soft limit can be handled by the candidate, the hard one kills.
-        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
-        (resource.RLIMIT_FSIZE, 0, 0),
-        (resource.RLIMIT_NOFILE, 64, 64),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        resource.setrlimit(kind, (soft, hard))
+    """Bound address space and processor time of this process."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    # The soft limit can be handled by the candidate, the hard one kills.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
 
 
 def filter_calls(program: bytes) -> None:
     """Install a seccomp filter on this thread and all it will start."""
     prog = _FilterProgram(len(program) // 8, program)
     number = _SECCOMP[os.uname().machine]
-    _check(_libc.syscall(number, 1, ctypes.c_uint32(0), ctypes.byref(prog)), "seccomp")
+    check(libc.syscall(number, 1, ctypes.c_uint32(0), ctypes.byref(prog)), "seccomp")
 
 
 def seccomp_works() -> bool:
@@ -118,22 +127,23 @@ def seccomp_works() -> bool:
         return False
     action = ctypes.c_uint32(0x00050000)
     number = _SECCOMP[os.uname().machine]
-    return _libc.syscall(number, 2, ctypes.c_uint32(0), ctypes.byref(action)) == 0
+    return libc.syscall(number, 2, ctypes.c_uint32(0), ctypes.byref(action)) == 0
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     rule = _PathBeneath(rights, fd)
-    done = _libc.syscall(_ADD_RULE, ruleset, 1, ctypes.byref(rule), ctypes.c_uint32(0))
+    done = libc.syscall(_ADD_RULE, ruleset, 1, ctypes.byref(rule), ctypes.c_uint32(0))
     os.close(fd)
-    _check(done, f"landlock_add_rule for {path}")
+    check(done, f"landlock_add_rule for {path}")
 
 
 def _prctl(option: int, value: int) -> None:
-    _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+    check(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
 
 
-def _check(result: int, call: str) -> None:
+def check(result: int, call: str) -> None:
+    """Raise OSError if a call into libc failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}")

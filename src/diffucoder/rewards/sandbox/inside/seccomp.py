@@ -7,15 +7,25 @@ the layout of struct seccomp_data is in include/uapi/linux/seccomp.h.
 """
 
 import errno
+import fcntl
 import platform
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _JUMP_EQUAL, _JUMP_ANY_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE_THREAD = 0x00010000
+_AF_UNIX = 1
+# Not F_SETOWN and F_SETSIG: with them the kernel sends any signal to any process of the user.
+_FCNTL_COMMANDS = (
+    fcntl.F_DUPFD, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_GETLK,
+    fcntl.F_DUPFD_CLOEXEC,
+)  # fmt: skip
+# Set and clear a descriptor's flags, as fcntl does.
+_IOCTL_REQUESTS = (0x5421, 0x5450, 0x5451)  # FIONBIO, FIONCLEX, FIOCLEX
 
 # name: (x86-64, aarch64); None where the architecture has no such call.
 _CALLS: dict[str, tuple[int | None, int | None]] = {
@@ -29,7 +39,7 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "getitimer": (36, 102), "alarm": (37, None), "setitimer": (38, 103), "getpid": (39, 172),
     "sendmsg": (46, 211), "recvmsg": (47, 212), "clone": (56, 220), "fork": (57, None),
     "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129), "uname": (63, 160),
-    "fcntl": (72, 25), "getcwd": (79, 17), "readlink": (89, None), "gettimeofday": (96, 169),
+    "getcwd": (79, 17), "readlink": (89, None), "gettimeofday": (96, 169),
     "getrlimit": (97, 163), "getrusage": (98, 165), "sysinfo": (99, 179), "times": (100, 153),
     "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
     "getppid": (110, 173), "getpgrp": (111, None), "setsid": (112, 157), "getgroups": (115, 158),
@@ -43,15 +53,14 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "waitid": (247, 95), "openat": (257, 56), "newfstatat": (262, 79), "readlinkat": (267, 78),
     "faccessat": (269, 48), "pselect6": (270, 72), "ppoll": (271, 73),
     "set_robust_list": (273, 99), "epoll_create1": (291, 20), "epoll_ctl": (233, 21),
-    "epoll_pwait": (281, 22), "dup3": (292, 24), "pipe2": (293, 59), "eventfd2": (290, 19),
+    "epoll_wait": (232, None), "epoll_pwait": (281, 22), "dup3": (292, 24),
+    "pipe2": (293, 59), "eventfd2": (290, 19),
     "prlimit64": (302, 261), "seccomp": (317, 277), "getrandom": (318, 278),
     "membarrier": (324, 283), "statx": (332, 291), "rseq": (334, 293), "close_range": (436, 436),
-    "faccessat2": (439, 439), "socketpair": (53, 199),
+    "faccessat2": (439, 439), "recvfrom": (45, 207),
 }  # fmt: skip
-_IOCTL, _CLONE3 = (16, 29), (435, 435)
-_ZYGOTE_ONLY = (
-    "fork", "setsid", "prctl", "seccomp", "socketpair", "sendmsg", "recvmsg", "wait4", "waitid",
-)  # fmt: skip
+_IOCTL, _CLONE3, _FCNTL, _SOCKETPAIR, _SENDTO = (16, 29), (435, 435), (72, 25), (53, 199), (44, 206)
+_ZYGOTE_ONLY = ("fork", "setsid", "prctl", "seccomp", "sendmsg", "recvmsg", "wait4", "waitid")
 
 
 def machine() -> str | None:
@@ -67,7 +76,11 @@ def shared_filter(architecture: str) -> bytes:
     return _program(
         [
             *_check_architecture(architecture),
-            *_answer(_IOCTL[column], _ERRNO | errno.ENOTTY),
+            *_one_of(_IOCTL[column], _IOCTL_REQUESTS, errno.ENOTTY),
+            *_one_of(_FCNTL[column], _FCNTL_COMMANDS, errno.EPERM),
+            # A pair of connected sockets reaches nobody, as long as nothing is sent elsewhere.
+            *_only_if(_SOCKETPAIR[column], _JUMP_EQUAL, _AF_UNIX),
+            *_without_address(_SENDTO[column]),
             # Its flags lie behind a pointer, where no filter can see them; libc then uses clone.
             *_answer(_CLONE3[column], _ERRNO | errno.ENOSYS),
             *(step for n in allowed if n is not None for step in _answer(n, _ALLOW)),
@@ -120,16 +133,49 @@ def _answer(number: int | None, answer: int) -> list[Step]:
     return [] if number is None else [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer)]
 
 
+def _argument(index: int, high: bool = False) -> Step:
+    """Load the low or the high half of an argument; both architectures are little-endian."""
+    return (_LOAD, 0, 0, _ARGUMENTS + 8 * index + 4 * high)
+
+
 def _only_if(number: int | None, jump: int, value: int) -> list[Step]:
     """Refuse call `number` unless the low half of its first argument passes the test."""
     if number is None:
         return []
     return [
         (_JUMP_EQUAL, 0, 4, number),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        _argument(0),
         (jump, 1, 0, value),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
+def _one_of(number: int | None, values: Sequence[int], error: int) -> list[Step]:
+    """Refuse call `number` unless the low half of its second argument is one of `values`."""
+    if number is None:
+        return []
+    allowed = [step for value in values for step in _answer(value, _ALLOW)]
+    return [
+        (_JUMP_EQUAL, 0, len(allowed) + 2, number),
+        _argument(1),
+        *allowed,
+        (_RETURN, 0, 0, _ERRNO | error),
+    ]
+
+
+def _without_address(number: int | None) -> list[Step]:
+    """Refuse call `number` if its fifth argument, an address, is not null."""
+    if number is None:
+        return []
+    return [
+        (_JUMP_EQUAL, 0, 6, number),
+        _argument(4),
+        (_JUMP_EQUAL, 0, 3, 0),
+        _argument(4, high=True),
+        (_JUMP_EQUAL, 0, 1, 0),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
     ]
 
 

@@ -5,38 +5,67 @@ Containers that can be changed are numbered in the order in which they appear, s
 which share one list still share it on the other side, and a list that the candidate changes in
 place can be changed in place for the test. Nothing in the format names code: an object that is
 not plain data crosses as a number, a handle, which only its owner can resolve.
+
+Whatever the sender wrote, decoding takes time linear in its length between two points at which a
+signal can interrupt it.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from array import array
+from collections import Counter, deque, namedtuple
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
+from . import arrays
 from .wire import Json, Malformed
 
 MAX_DEPTH = 150
 # json and int() refuse longer decimal numbers; larger integers cross in hexadecimal.
 _PLAIN_INT = 10**4000
+# Reducing a fraction takes time quadratic in its length, in one call that no signal interrupts.
+MAX_FRACTION_BITS = 2**16
 
 _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
 }
+# Their numbers, in the order in which they are made of them; a time with a zone is no plain data.
+_MOMENTS: dict[type, tuple[str, ...]] = {
+    datetime: ("year", "month", "day", "hour", "minute", "second", "microsecond"),
+    date: ("year", "month", "day"),
+    time: ("hour", "minute", "second", "microsecond"),
+    timedelta: ("days", "seconds", "microseconds"),
+}
+# Letters; making a class of many names takes long, in one call that no signal interrupts.
+_NAMES_LENGTH = 2000
 MUTABLE = (list, dict, set, bytearray, deque)
+_SAME_IN_JSON = {str, bool, float, type(None)}
+_NUMBERS = {int, bool, float}
+# What Python raises for a payload that no encoder sends.
+_WRONG = (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, StopIteration)
+# So many floats or more cross as their bytes: writing and reading them as text takes ten times
+# as long.
+_PACKED = 32
 
 
 class Encoder:
     """Turns values into JSON.
 
     `export` gives the handle of an object that is not plain data, as a tagged entry;
-    `known` are containers the other side already holds, by number.
+    `known` are containers the other side already holds, by number; `simplify` gives plain data
+    that stands for an object, or the object.
     """
 
     def __init__(
-        self, export: Callable[[object], dict[str, Json]], known: Iterable[object] = ()
+        self,
+        export: Callable[[object], dict[str, Json]],
+        known: Iterable[object] = (),
+        simplify: Callable[[Any], Any] = lambda value: value,
     ) -> None:
-        self.export = export
+        self.export, self.simplify = export, simplify
         # Held here so that no id is given out twice while the message is being made.
         self.containers = list(known)
         self.numbers = {id(container): i for i, container in enumerate(self.containers)}
@@ -62,7 +91,9 @@ class Encoder:
             self.containers.append(value)
             return self._tagged_contents(value, depth)
         if isinstance(value, tuple):
-            return {"t": self._each(tuple.__iter__(value), depth)}
+            members = self._each(tuple.__iter__(value), depth)
+            names = _names(type(value))
+            return {"n": [type(value).__name__, names, members]} if names else {"t": members}
         if isinstance(value, (str, bool, int, float)):
             return self.encode(_plain_scalar(value))
         if isinstance(value, frozenset):
@@ -76,17 +107,21 @@ class Encoder:
         if isinstance(value, Decimal):
             return {"D": Decimal.__str__(value)}
         if isinstance(value, Fraction):
-            return {"F": [self.encode(value.numerator), self.encode(value.denominator)]}
+            return {"F": [hex(value.numerator), hex(value.denominator)]}
+        if isinstance(value, tuple(_MOMENTS)) and getattr(value, "tzinfo", None) is None:
+            kind = next(kind for kind in _MOMENTS if isinstance(value, kind))
+            return {"M": [kind.__name__, *(getattr(value, name) for name in _MOMENTS[kind])]}
         if value is Ellipsis:
             return {"e": None}
         if isinstance(value, type) and _TYPES.get(value.__name__) is value:
             return {"T": value.__name__}
-        return self.export(value)
+        simple = self.simplify(value)
+        return self.export(value) if simple is value else self.encode(simple, depth)
 
     def _tagged_contents(self, value: Any, depth: int) -> Json:
         contents = self.contents(value, depth)
         if isinstance(value, list):
-            return contents
+            return contents if isinstance(contents, list) else {"l": contents}
         tag = next(t for kind, t in _MUTABLE_TAGS.items() if isinstance(value, kind))
         return {tag: contents}
 
@@ -103,9 +138,18 @@ class Encoder:
             return bytearray.hex(value)
         return self._each(deque.__iter__(value), depth)
 
-    def _each(self, values: Iterable[Any], depth: int) -> list[Json]:
+    def _each(self, values: Iterable[Any], depth: int) -> Json:
+        listed = list(values)
+        # Found at the speed of C, where millions of values take seconds one by one.
+        kinds = set(map(type, listed))
+        if kinds == {float} and len(listed) >= _PACKED:
+            return {"f": array("d", listed).tobytes().hex()}
+        if kinds <= _SAME_IN_JSON:
+            return listed
+        if kinds <= _NUMBERS and min(listed) > -_PLAIN_INT and max(listed) < _PLAIN_INT:
+            return listed
         encode = self.encode
-        return [encode(value, depth) for value in values]
+        return [encode(value, depth) for value in listed]
 
 
 class Decoder:
@@ -115,7 +159,7 @@ class Decoder:
     that the message may refer to, by number.
     """
 
-    HANDLES = ("h", "H", "o")
+    HANDLES = ("h", "a", "E", "o")
 
     def __init__(self, resolve: Callable[[str, int], object], known: Iterable[object] = ()) -> None:
         self.resolve = resolve
@@ -127,7 +171,7 @@ class Decoder:
             return self._decode(tree)
         except Malformed:
             raise
-        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except _WRONG as error:
             raise Malformed(type(error).__name__) from error
 
     def refill(self, number: Json, contents: Json) -> None:
@@ -135,7 +179,7 @@ class Decoder:
         try:
             container = self.containers[_index(number)]
             self._fill(container, contents)
-        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except _WRONG as error:
             raise Malformed(type(error).__name__) from error
 
     def _decode(self, tree: Json) -> Any:
@@ -158,26 +202,36 @@ class Decoder:
         return container
 
     def _fill(self, container: Any, contents: Any) -> None:
-        if isinstance(container, dict):
-            pairs = [(self._decode(k), self._decode(v)) for k, v in contents]
-            container.clear()
-            container.update(pairs)
-        elif isinstance(container, bytearray):
-            container[:] = bytes.fromhex(contents)
+        fresh: Any
+        if isinstance(container, bytearray):
+            fresh = _octets(contents)
+        elif isinstance(container, dict):
+            fresh = self._mapping(contents)
+        elif isinstance(container, set):
+            fresh = _distinct(self.many(contents))
         else:
-            values = self.many(contents)
-            container.clear()
-            (container.update if isinstance(container, set) else container.extend)(values)
+            fresh = self.many(contents)
+        # Only now, for what is malformed changes nothing.
+        container.clear()
+        (container.update if isinstance(container, (dict, set)) else container.extend)(fresh)
+
+    def _mapping(self, contents: Json) -> dict[Any, Any]:
+        found = {}
+        # One by one, as in a set: keys of one hash make each step slow, and only between steps
+        # can a signal interrupt.
+        for item in _listed(contents):
+            key, value = self.many(item)
+            found[key] = value
+        return found
 
     def many(self, trees: Json) -> list[Any]:
-        """Each of a list of trees."""
-        if not isinstance(trees, list):
-            raise Malformed("a list was expected")
-        return [self._decode(tree) for tree in trees]
-
-
-_MUTABLE_TAGS = {dict: "d", set: "s", bytearray: "B", deque: "q"}
-_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {tag: kind for kind, tag in _MUTABLE_TAGS.items()}
+        """Each of a list of trees, or of the floats of a packed one."""
+        if isinstance(trees, dict):
+            return _floats(trees)
+        listed = _listed(trees)
+        if set(map(type, listed)) <= _DECODED:
+            return listed
+        return [self._decode(tree) for tree in listed]
 
 
 def _plain_scalar(value: Any) -> Any:
@@ -187,35 +241,124 @@ def _plain_scalar(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
+def _listed(tree: Json) -> list[Any]:
+    if type(tree) is not list:
+        raise Malformed("a list was expected")
+    return tree
+
+
+def _text(payload: Json) -> str:
+    if type(payload) is not str:
+        raise Malformed("text was expected")
+    return payload
+
+
 def _index(number: Json) -> int:
     if type(number) is not int or number < 0:
         raise Malformed("a number was expected")
     return number
 
 
-def _hexadecimal(_: Decoder, payload: Any) -> int:
-    return int(payload, 16)
+def _integer(payload: Json) -> int:
+    return int(_text(payload), 16)
 
 
-def _decimal(_: Decoder, payload: Any) -> Decimal:
-    if not isinstance(payload, str):
-        raise Malformed("text was expected")
-    return Decimal(payload)
+def _octets(payload: Json) -> bytes:
+    return bytes.fromhex(_text(payload))
 
 
-def _type(_: Decoder, payload: Any) -> type:
-    return _TYPES[payload]
+def _floats(payload: dict[str, Json]) -> list[float]:
+    if len(payload) != 1:
+        raise Malformed("packed floats were expected")
+    floats = array("d")
+    floats.frombytes(_octets(payload["f"]))
+    return floats.tolist()
 
 
+def _range(decoder: Decoder, payload: Json) -> range:
+    start, stop, step = decoder.many(payload)
+    return range(start, stop, step)
+
+
+def _complex(payload: Json) -> complex:
+    real, imaginary = _listed(payload)
+    if type(real) is not float or type(imaginary) is not float:
+        raise Malformed("two floats were expected")
+    return complex(real, imaginary)
+
+
+def _fraction(payload: Json) -> Fraction:
+    parts = [_integer(part) for part in _listed(payload)]
+    if any(part.bit_length() > MAX_FRACTION_BITS for part in parts):
+        raise Malformed("a fraction too long")
+    numerator, denominator = parts
+    return Fraction(numerator, denominator)
+
+
+def _names(kind: type) -> list[Json]:
+    """Names of the members of a kind of tuple that has them, and could be made by them."""
+    names = [str(name) for name in getattr(kind, "_fields", ())]
+    return list(names) if _usable(kind.__name__, names) else []
+
+
+def _usable(kind: str, names: Sequence[str]) -> bool:
+    """Whether these are short and hide nothing that a tuple has."""
+    proper = all(name.isidentifier() for name in (kind, *names))
+    hides = any(name[0] == "_" or hasattr(tuple, name) for name in names)
+    return proper and not hides and sum(map(len, (kind, *names))) <= _NAMES_LENGTH
+
+
+def _record(decoder: Decoder, payload: Json) -> tuple[Any, ...]:
+    kind, names, members = _listed(payload)
+    fields = tuple(_text(field) for field in _listed(names))
+    if not _usable(_text(kind), fields):
+        raise Malformed("names that no tuple has")
+    return _record_class(kind, fields)(*decoder.many(members))
+
+
+@lru_cache(maxsize=64)
+def _record_class(name: str, fields: tuple[str, ...]) -> type:
+    return namedtuple(name, fields)  # type: ignore[no-any-return]
+
+
+def _moment(payload: Json) -> Any:
+    name, *numbers = _listed(payload)
+    if set(map(type, numbers)) != {int}:
+        raise Malformed("whole numbers were expected")
+    return next(kind for kind in _MOMENTS if kind.__name__ == name)(*numbers)
+
+
+def _distinct(values: list[Any]) -> set[Any]:
+    found = set()
+    for value in values:
+        found.add(value)
+    return found
+
+
+def _ellipsis(payload: Json) -> Any:
+    if payload is not None:
+        raise Malformed("nothing was expected")
+    return ...
+
+
+_DECODED = {*_SAME_IN_JSON, int}
+_MUTABLE_TAGS = {Counter: "C", dict: "d", set: "s", bytearray: "B", deque: "q"}
+_MUTABLE_KINDS: dict[str, Callable[[], Any]] = {
+    "l": list,
+    **{tag: kind for kind, tag in _MUTABLE_TAGS.items()},
+}
 _IMMUTABLE: dict[str, Callable[[Decoder, Any], Any]] = {
-    "i": _hexadecimal,
+    "i": lambda _, payload: _integer(payload),
     "t": lambda decoder, payload: tuple(decoder.many(payload)),
-    "z": lambda decoder, payload: frozenset(decoder.many(payload)),
-    "b": lambda decoder, payload: bytes.fromhex(payload),
-    "c": lambda decoder, payload: complex(*payload),
-    "R": lambda decoder, payload: range(*decoder.many(payload)),
-    "D": _decimal,
-    "F": lambda decoder, payload: Fraction(*map(int, decoder.many(payload))),
-    "e": lambda decoder, payload: Ellipsis,
-    "T": _type,
+    "n": _record,
+    "M": lambda _, payload: _moment(payload),
+    "z": lambda decoder, payload: frozenset(_distinct(decoder.many(payload))),
+    "b": lambda _, payload: _octets(payload),
+    "c": lambda _, payload: _complex(payload),
+    "R": _range,
+    "D": lambda _, payload: Decimal(_text(payload)),
+    "F": lambda _, payload: _fraction(payload),
+    "e": lambda _, payload: _ellipsis(payload),
+    "T": lambda _, payload: _TYPES[_text(payload)],
+    arrays.TAG: lambda _, payload: arrays.decode(payload),
 }

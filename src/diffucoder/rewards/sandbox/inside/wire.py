@@ -8,7 +8,8 @@ import os
 import struct
 
 # A hostile guest may send this much for nothing; the judge's own memory bounds what it becomes.
-MAX_FRAME = 32 * 2**20
+# The longest answer of a published suite that crosses whole, one of MBPP+, has 116 MiB.
+MAX_FRAME = 128 * 2**20
 
 _LENGTH = struct.Struct(">I")
 _dumps, _loads, _read, _write = json.dumps, json.loads, os.read, os.write
@@ -38,15 +39,17 @@ def send(fd: int, message: Json) -> None:
 
 
 def receive(fd: int) -> Json:
-    """Read one frame. Raises Malformed for anything but JSON, Closed at the end."""
+    """Read one frame.
+
+    Raises Malformed for anything but JSON that fits into memory, Closed at the end.
+    """
     (length,) = _LENGTH.unpack(_exactly(fd, _LENGTH.size))
     if length > MAX_FRAME:
         raise Malformed(f"a message of {length} bytes")
-    body = _exactly(fd, length)
     try:
-        return _loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("not JSON") from error
+        return _loads(_exactly(fd, length))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Malformed(f"not JSON: {type(error).__name__}") from error
 
 
 def _exactly(fd: int, count: int) -> bytes:

@@ -2,12 +2,14 @@
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from diffucoder.errors import BadData
 from diffucoder.evaluation import benchmarks
+from diffucoder.evaluation.scoring import program
 from diffucoder.rewards.sandbox import Program, Sandbox
 
 HUMANEVAL = {
@@ -99,3 +101,46 @@ def test_real_references_pass(benchmarks_dir: Path) -> None:
         r["problem_id"]: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"
     }
     assert wrong == {}
+
+
+# Of each suite how many problems it has, every how many of them is judged, and those that also are
+# for a rule or a type of their own.
+SAMPLED: dict[str, tuple[int, int, set[str]]] = {
+    "humaneval_plus": (164, 100, {"HumanEval/32", "HumanEval/121"}),
+    "mbpp_plus": (
+        378, 90, {f"Mbpp/{n}" for n in (2, 82, 124, 252, 404, 558, 581, 722, 787, 793)},
+    ),
+    "mbpp_sanitized": (257, 50, set()),
+    "humaneval_single_line": (1033, 200, set()),
+    "humaneval_multi_line": (5815, 1000, set()),
+    "humaneval_random_span": (1640, 300, set()),
+    "humaneval_random_span_light": (164, 40, set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suite", SAMPLED)
+def test_sampled_references_pass(benchmarks_dir: Path, suite: str) -> None:
+    if not (benchmarks_dir / benchmarks.SUITES[suite].file).exists():
+        pytest.skip(f"{benchmarks.SUITES[suite].file} is missing from {benchmarks_dir}")
+    count, every, named = SAMPLED[suite]
+    records = benchmarks.load(suite, benchmarks_dir)
+    assert len(records) == count
+    chosen = records[::every] + [r for r in records if r["problem_id"] in named]
+    assert named <= {record["problem_id"] for record in chosen}
+    with Sandbox(workers=1, memory_mb=1024, wall_s=8, cpu_s=8) as sandbox:
+        verdicts = sandbox.run(program(record["reference"], record) for record in chosen)
+    wrong = {
+        r["problem_id"]: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"
+    }
+    assert wrong == {}
+
+
+def test_sanitising_is_an_option() -> None:
+    answer = "Sure:\ndef f(x):\n    return x\nThat is all. def"
+    take = partial(benchmarks.assemble, "ask", answer)
+    assert take() is None
+    assert take("instruct", "sanitised", "f") == "def f(x):\n    return x"
+    continued = benchmarks.assemble(
+        "import os\ndef f(x):\n", "    return x\n\nx = f(1", "completion", "sanitised", "f"
+    )
+    assert continued == "import os\ndef f(x):\n    return x"

@@ -1,0 +1,168 @@
+"""Namespaces of its own for a zygote and its guests, and a root directory that holds the library.
+
+One set of namespaces serves all guests of a zygote, which is process 1 of its PID namespace: what
+a guest leaves behind can be ended with one signal to everybody, nothing in there can signal the
+zygote, and when it ends the kernel ends all of them.
+"""
+
+import ctypes
+import os
+import socket
+import sysconfig
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from .lockdown import check, die_with_parent, libc
+from .wire import receive, send
+
+# Whom candidates run as where the sandbox is opened by root: nobody. Root is exempt from the
+# limit on processes.
+NOBODY = 65534
+_NEW_MOUNTS, _NEW_HOST, _NEW_IPC = 0x00020000, 0x04000000, 0x08000000
+_NEW_USER, _NEW_PID, _NEW_NET = 0x10000000, 0x20000000, 0x40000000
+_NOSUID, _BIND, _RECURSIVE, _PRIVATE = 2, 4096, 16384, 1 << 18
+_DETACH = 2
+_MOUNT_SETATTR = 442
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_AT_RECURSIVE, _ATTR_READ_ONLY, _ATTR_NOSUID = 0x8000, 1, 2
+# Covered while the new root is made: a folder that everybody has, and that holds no library.
+_ROOT = Path("/proc")
+# May be passed through, and neither listed nor written to, whoever owns it.
+_PASSAGE = 0o111
+
+
+def enter(control_fd: int, parent: int) -> int | None:
+    """Continue in a child that is process 1 of new namespaces; the caller waits for it to end.
+
+    The judge, which is outside, says whom the user ids inside stand for: see `write_maps`, whose
+    answer this returns. Raises OSError where the kernel refuses.
+    """
+    flags = _NEW_USER | _NEW_PID | _NEW_MOUNTS | _NEW_NET | _NEW_IPC | _NEW_HOST
+    check(libc.unshare(flags), "unshare")
+    # New credentials made the kernel forget it.
+    die_with_parent(parent)
+    send(control_fd, {"needs": "maps"})
+    other = receive(control_fd)
+    child = os.fork()
+    if child:
+        os.close(control_fd)
+        os.waitpid(child, 0)
+        os._exit(0)
+    # Its parent is outside and has no number here.
+    die_with_parent(0)
+    return other if isinstance(other, int) else None
+
+
+def write_maps(pid: int) -> int | None:
+    """Let users of the new user namespace of process `pid` stand for ours.
+
+    Returns the id of another user than ours that exists in there, None if there is none.
+    """
+    folder = Path("/proc") / str(pid)
+    user, group = os.getuid(), os.getgid()
+    if user == 0:
+        with suppress(PermissionError):
+            (folder / "uid_map").write_text(f"0 0 1\n{NOBODY} {NOBODY} 1")
+            (folder / "gid_map").write_text(f"{group} {group} 1\n{NOBODY} {NOBODY} 1")
+            return NOBODY
+    # Without privileges one may only map oneself, and must give up changing groups.
+    (folder / "setgroups").write_text("deny")
+    (folder / "uid_map").write_text(f"{user} {user} 1")
+    (folder / "gid_map").write_text(f"{group} {group} 1")
+    return None
+
+
+def become(user: int) -> None:
+    """Be `user` from now on, inside and outside."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    die_with_parent(0)
+
+
+def replace_root(readable: Iterable[Path]) -> None:
+    """Move into a root directory that holds `readable`, read-only, each at its own path.
+
+    What else exists on the way there is a name that cannot be opened, so that a candidate is
+    denied it as it is where there are no namespaces.
+    """
+    socket.sethostname("sandbox")
+    os.umask(0)
+    library = Path(sysconfig.get_path("stdlib"))
+    paths = {path for path in readable if library not in path.parents}
+    allowed = set(readable) - paths
+    _mount(None, Path("/"), None, _RECURSIVE | _PRIVATE)
+    passages = {Path("/")}
+    _mount("tmpfs", _ROOT, "tmpfs", _NOSUID, f"mode={_PASSAGE:o},size=4m")
+    _mirror(library, passages)
+    for path in library.iterdir():
+        if path not in allowed and path.is_dir():
+            _mount("tmpfs", _inside(path), "tmpfs", _NOSUID, f"mode={_PASSAGE:o},size=4m")
+            passages.add(path)
+    # A folder before what a link leads to inside of it, which would make it a mere passage.
+    for path in sorted(paths | allowed, key=lambda path: len(path.resolve().parts)):
+        _mirror(path, passages)
+    for passage in passages:
+        _shade(passage)
+    attributes = (ctypes.c_uint64 * 4)(_ATTR_READ_ONLY | _ATTR_NOSUID)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    done = libc.syscall(
+        _MOUNT_SETATTR, -1, bytes(_ROOT), ctypes.c_uint(_AT_RECURSIVE), attributes, size
+    )
+    check(done, "mount_setattr")
+    os.chdir(_ROOT)
+    check(libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b"."), "pivot_root")
+    check(libc.umount2(b".", _DETACH), "umount2")
+    os.chdir("/")
+
+
+def _mirror(path: Path, passages: set[Path]) -> None:
+    """Make `path` reachable in the new root: links stay links, what they lead to is bound."""
+    for part in (*reversed(path.parents), path)[1:]:
+        copy = _inside(part)
+        if part.is_symlink():
+            target = os.readlink(part)
+            if not os.path.lexists(copy):
+                copy.symlink_to(target)
+            rest = path.relative_to(part)
+            return _mirror(Path(os.path.normpath(part.parent / target)) / rest, passages)
+        if os.path.lexists(copy):
+            continue
+        if part != path:
+            copy.mkdir(_PASSAGE)
+            passages.add(part)
+            continue
+        _placeholder(copy, part.is_dir())
+        _mount(str(part), copy, None, _BIND | _RECURSIVE)
+    return None
+
+
+def _shade(passage: Path) -> None:
+    """Give all that is not bound in a folder a name that cannot be opened."""
+    try:
+        names = os.listdir(passage)
+    except OSError:
+        return
+    for name in names:
+        path, copy = passage / name, _inside(passage / name)
+        if not os.path.lexists(copy):
+            # Some links lead into what is covered, and cannot be asked what they lead to.
+            _placeholder(copy, path.is_dir() or path.is_symlink())
+
+
+def _placeholder(path: Path, folder: bool) -> None:
+    if folder:
+        path.mkdir(0)
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0))
+
+
+def _inside(path: Path) -> Path:
+    return _ROOT / path.relative_to("/")
+
+
+def _mount(source: str | None, target: Path, kind: str | None, flags: int, data: str = "") -> None:
+    arguments = [text and os.fsencode(text) for text in (source, str(target), kind)]
+    done = libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() or None)
+    check(done, f"mount on {target}")

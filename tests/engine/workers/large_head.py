@@ -1,0 +1,54 @@
+"""Trains the tiny model by a diffusion loss whose logits get a given memory."""
+
+import torch
+from tiny_stage import VOCABULARY, tiny_model
+
+from diffucoder.config.adaptation import WeightingParams
+from diffucoder.config.training import TrainingParams
+from diffucoder.diffusion.denoising import corrupt, denoising_loss
+from diffucoder.engine.context import Context
+from diffucoder.engine.deepspeed import gathered, initialize
+from diffucoder.engine.job import Job
+from diffucoder.engine.loop import Prepared, optimizer_step
+from diffucoder.model.projection import limit_logits
+
+LENGTH, MASK = 12, VOCABULARY - 1
+WEIGHTING = WeightingParams(kind="inverse_t", cart_p=0.1)
+
+
+def work(job: Job, context: Context) -> None:
+    training = TrainingParams.model_validate(job.parameters["training"])
+    weights = train(training, context, job.parameters["logits_mib"])
+    if context.rank == 0:
+        torch.save(weights, job.output)
+
+
+def train(
+    training: TrainingParams, context: Context, mib: float, tied: bool = True
+) -> dict[str, torch.Tensor]:
+    """Weights after `training.steps` on this rank's share of random rows."""
+    model = tiny_model(context.job.seed)
+    if not tied:
+        head = model.lm_head.weight.detach().clone()
+        model.lm_head.weight = torch.nn.Parameter(head)
+    limit_logits(model, mib)
+    engine = initialize(model, training)
+    part = context.share(training.batch_size)
+    for step in range(training.steps):
+        rows = [_row(context.generator(step, row)) for row in range(part.start, part.stop)]
+        tensors = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        prepared = Prepared(tensors, float(LENGTH * len(rows)), LENGTH * len(rows))
+        optimizer_step(engine, [prepared], _loss)
+    with gathered(engine) as whole:
+        return {name: value.detach().clone() for name, value in whole.named_parameters()}
+
+
+def _row(generator: torch.Generator) -> dict[str, torch.Tensor]:
+    tokens_BL = torch.randint(MASK, (1, LENGTH), generator=generator)
+    return corrupt(tokens_BL, torch.ones_like(tokens_BL, dtype=torch.bool), MASK, generator)
+
+
+def _loss(
+    model: torch.nn.Module, tensors: dict[str, torch.Tensor], denominator: float
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    return denoising_loss(model, tensors, WEIGHTING, denominator)

@@ -1,0 +1,222 @@
+"""The inner iterations against numbers worked out by hand, and the choice of the checkpoint."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from diffucoder.config.grpo import GrpoParams
+from diffucoder.diffusion.draws import Draws
+from diffucoder.engine import deepspeed
+from diffucoder.engine.context import Context
+from diffucoder.engine.job import Job
+from diffucoder.engine.reporter import Reporter
+from diffucoder.model import load
+from diffucoder.pipelines.grpo.update import Recipe, inner_updates
+from diffucoder.pipelines.grpo.worker import keep_best
+from diffucoder.rl import objectives
+from diffucoder.rl.estimators.coupled import Coupled
+from diffucoder.rl.rollouts import CompletionBatch, from_canvas
+from diffucoder.rl.surrogate import clipped_loss
+
+MASK, END, PAD, VOCABULARY = 0, 1, 2, 12
+PROMPTS = [[3, 4], [5, 6, 7], [8], [9, 10]]
+CANVAS = torch.tensor([[4, 5, 6, 1], [7, 1, 2, 2], [8, 9, 10, 11], [3, 3, 1, 2]])
+# The third completion earned what its group did on average and takes no part.
+ADVANTAGES = torch.tensor([1.0, -1.0, 0.0, 0.5])
+KEPT = torch.tensor([0, 1, 3])
+STEP = 5
+
+Parameters = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording(Coupled):
+    """The coupled estimator, with a note of who was scored from which state of the draws.
+
+    It draws its masks from the generators alone, so equal states are equal masks.
+    """
+
+    reference: nn.Module
+    seen: list[tuple[str, tuple[bytes, ...]]] = field(default_factory=list)
+
+    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
+        who = "new" if torch.is_grad_enabled() else "old"
+        who = "reference" if model is self.reference else who
+        states = tuple(draws.get_state().numpy().tobytes() for draws in generator)
+        self.seen.append((who, states))
+        return super().log_likelihood(model, batch, generator)
+
+    def states(self, who: str) -> list[tuple[bytes, ...]]:
+        """The states that `who` was scored from, in order."""
+        return [states for name, states in self.seen if name == who]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One policy, one reference, one batch, and what `inner_updates` made of them."""
+
+    before: nn.Module
+    after: nn.Module
+    recording: Recording
+    metrics: list[dict[str, float]]
+
+
+@pytest.fixture
+def batch() -> CompletionBatch:
+    return from_canvas(PROMPTS, CANVAS, END, PAD)
+
+
+@pytest.fixture
+def make_step(
+    make_model: Callable[..., PreTrainedModel],
+    parameters: Parameters,
+    batch: CompletionBatch,
+    tmp_path: Path,
+    process_group: None,
+) -> Callable[..., Step]:
+    """`make_step(inner_iterations=2, beta=0.1)` updates a fresh policy on the batch."""
+
+    def make(inner_iterations: int, beta: float, epsilon: float = 0.05, updates: int = 1) -> Step:
+        read = parameters("test", "grpo", work="unused", inner_iterations=inner_iterations)
+        read["objective"]["grpo"] = {"epsilon": epsilon, "beta": beta}
+        read["training"]["optimizer"]["learning_rate"] = 3e-2
+        read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0, "floor": 1.0}
+        params = GrpoParams(**read)
+        policy = make_model(VOCABULARY, seed=0, dtype=torch.float32)
+        reference = make_model(VOCABULARY, seed=1, dtype=torch.float32)
+        before = copy.deepcopy(policy)
+        engine = deepspeed.initialize(policy, params.training)
+        recording = Recording(mask_token_id=MASK, reference=reference)
+        recipe = Recipe(reference, recording, objectives.get("grpo", epsilon=epsilon, beta=beta))
+        here = context(tmp_path)
+        for _ in range(updates):
+            metrics = inner_updates(
+                here, engine, recipe, params, STEP, batch, ADVANTAGES, first_row=0
+            )
+        return Step(before, policy, recording, metrics)
+
+    return make
+
+
+def context(work: Path) -> Context:
+    job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
+    reporter = Reporter(work, rank=1)  # a rank other than 0 records nothing
+    return Context(job, {}, 0, 1, torch.device("cpu"), reporter)
+
+
+def scored(model: nn.Module, batch: CompletionBatch, states: tuple[bytes, ...]) -> Tensor:
+    """Estimates of the kept rows with the draws that these states give."""
+    draws = []
+    for state in states:
+        generator = torch.Generator()
+        generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+        draws.append(generator)
+    with torch.no_grad():
+        return Coupled(MASK, 1, 0.2, 0.8).log_likelihood(model, batch.rows(KEPT), draws)
+
+
+def by_hand(
+    new: nn.Module, old: nn.Module, step: Step, batch: CompletionBatch, iteration: int, beta: float
+) -> dict[str, float]:
+    """Loss and metrics of one iteration from the three models as they were."""
+    states = step.recording.states("new")[iteration]
+    mask = batch.completion_mask[KEPT]
+    loss, metrics = clipped_loss(
+        scored(new, batch, states),
+        scored(old, batch, states),
+        ADVANTAGES[KEPT],
+        mask,
+        epsilon=0.05,
+        denominator=float(mask.sum()),
+        ref_BL=scored(step.recording.reference, batch, states),
+        beta=beta,
+    )
+    return {"loss": loss.item()} | {name: value.item() for name, value in metrics.items()}
+
+
+def test_policies_compared_see_the_same_masks_and_each_iteration_new_ones(
+    make_step: Callable[..., Step],
+) -> None:
+    recording = make_step(inner_iterations=2, beta=0.1).recording
+    first, second = recording.states("new")
+    assert set(first).isdisjoint(second), "masks are drawn anew in every iteration"
+    assert len(set(first)) == len(first), "and for every row"
+    assert recording.states("reference") == [first, second]
+    # In the first iteration the policy is the one that made the rollouts: it is scored once.
+    assert recording.states("old") == [second]
+
+
+def test_second_iteration_is_measured_against_the_policy_before_the_first(
+    make_step: Callable[..., Step], batch: CompletionBatch
+) -> None:
+    once = make_step(inner_iterations=1, beta=0.1)
+    twice = make_step(inner_iterations=2, beta=0.1)
+    expected = by_hand(once.after, twice.before, twice, batch, iteration=1, beta=0.1)
+    found = twice.metrics[1]
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    # The update moved the policy far enough for ratio and clip to tell.
+    assert abs(expected["ratio"] - 1) > 0.01
+    assert expected["clip_share"] > 0
+    assert expected["kl"] > 0.1
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_one_iteration_holds_on_to_the_reference(
+    make_step: Callable[..., Step], batch: CompletionBatch, beta: float
+) -> None:
+    # The released code scores no reference when there is one inner iteration.
+    step = make_step(inner_iterations=1, beta=beta)
+    expected = by_hand(step.before, step.before, step, batch, iteration=0, beta=beta)
+    expected["kl"] *= beta > 0
+    (found,) = step.metrics
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert found["ratio"] == pytest.approx(1.0)
+    assert found["clip_share"] == 0.0
+
+
+def test_better_completions_become_likelier_than_worse_ones(
+    make_step: Callable[..., Step], batch: CompletionBatch
+) -> None:
+    step = make_step(updates=6, inner_iterations=1, beta=0.0, epsilon=0.5)
+    states = step.recording.states("new")[0]
+    before = scored(step.before, batch, states).sum(1)
+    after = scored(step.after, batch, states).sum(1)
+    gain = after - before
+    assert gain[0] > 0 > gain[1]
+
+
+def test_completions_without_advantage_move_nothing(
+    make_step: Callable[..., Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.ADVANTAGES", torch.zeros(4))
+    step = make_step(inner_iterations=2, beta=0.1)
+    assert step.metrics == []
+    before = step.before.state_dict()
+    assert all(torch.equal(before[name], w) for name, w in step.after.state_dict().items())
+
+
+def test_best_checkpoint_is_the_latest_of_the_highest_scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    parameters: Parameters,
+    tmp_path: Path,
+    process_group: None,
+) -> None:
+    params = GrpoParams(**parameters("test", "grpo", work="unused"))
+    engine = deepspeed.initialize(model, params.training)
+    output = tmp_path / "model"
+    best, exported = -1.0, []
+    for step, score in enumerate([0.5, 0.2, 0.5, 0.4]):
+        with torch.no_grad():
+            model.model.norm.weight.fill_(float(step))
+        best = keep_best(engine, tokenizer, output, score, best)
+        exported.append(load(output)[0].model.norm.weight[0].item())
+    assert exported == [0.0, 0.0, 2.0, 2.0]
+    assert best == 0.5
