@@ -14,7 +14,7 @@ from diffucoder import settings
 from diffucoder.config.check import validated
 from diffucoder.config.root import Parameters
 from diffucoder.hooks.graph import data_inputs
-from diffucoder.pipeline_registry import STAGES, register_pipelines
+from diffucoder.pipeline_registry import STAGES, STUDIES, register_pipelines
 
 ENVIRONMENTS = ("local", "test", "h200", "paper")
 CONF = settings.ROOT / "conf"
@@ -70,7 +70,7 @@ def test_environment_variables_move_runs_and_data(monkeypatch: pytest.MonkeyPatc
 
 def test_default_pipeline_is_all_stages_and_closed() -> None:
     pipelines = register_pipelines()
-    assert set(pipelines) == {*STAGES, "__default__"}
+    assert set(pipelines) == {*STAGES, *STUDIES, "__default__"}
     default = pipelines["__default__"]
     assert len(default.nodes) == sum(len(pipelines[stage].nodes) for stage in STAGES)
     assert data_inputs(default.inputs()) == []
@@ -78,7 +78,7 @@ def test_default_pipeline_is_all_stages_and_closed() -> None:
 
 def test_every_data_set_is_in_the_catalog() -> None:
     catalog = loader("local")["catalog"]
-    named = register_pipelines()["__default__"].datasets()
+    named = {name for found in register_pipelines().values() for name in found.datasets()}
     assert set(data_inputs(named)) <= set(catalog)
 
 
@@ -86,7 +86,7 @@ def test_layers_of_the_graph_have_one_direction() -> None:
     catalog = loader("local")["catalog"]
     layer = {name: entry["metadata"]["kedro-viz"]["layer"] for name, entry in catalog.items()}
     before: dict[str, set[str]] = {}
-    for node in register_pipelines()["__default__"].nodes:
+    for node in sum(register_pipelines().values()).nodes:
         for output in node.outputs:
             earlier = {layer[name] for name in data_inputs(node.inputs)} - {layer[output]}
             before.setdefault(layer[output], set()).update(earlier)

@@ -13,12 +13,15 @@ STAGES = (
     "evaluation",
     "analysis",
 )
+# Run by name alone: they ask questions that a run of the chain does not need answered.
+STUDIES = ("lab", "ablation")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Build every stage's pipeline; `__default__` is all of them."""
+    """Build every pipeline; `__default__` is all stages, without the studies."""
     pipelines = {
-        stage: import_module(f"diffucoder.pipelines.{stage}.pipeline").create_pipeline()
-        for stage in STAGES
+        name: import_module(f"diffucoder.pipelines.{name}.pipeline").create_pipeline()
+        for name in (*STAGES, *STUDIES)
     }
-    return pipelines | {"__default__": sum(pipelines.values(), Pipeline([]))}
+    default = sum((pipelines[stage] for stage in STAGES), Pipeline([]))
+    return pipelines | {"__default__": default}

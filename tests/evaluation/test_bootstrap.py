@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffucoder.evaluation.bootstrap import cluster_interval, interval
+from diffucoder.evaluation.bootstrap import cluster_interval, interval, ratio_interval
 
 
 def test_interval_of_a_share_is_near_the_normal_one() -> None:
@@ -62,3 +62,13 @@ def test_differences_between_seeds_widen_the_interval() -> None:
 def test_nonsense_is_an_error(values: list[float], resamples: int, confidence: float) -> None:
     with pytest.raises(ValueError, match=r"values|resamples|confidence"):
         interval(values, resamples, confidence, 0)
+
+
+def test_ratio_interval_pairs_units() -> None:
+    denominators = [1.0, 5.0, 2.0, 9.0]
+    numerators = [0.5 * value for value in denominators]
+    assert ratio_interval(numerators, denominators, 300, 0.95, seed=0) == pytest.approx((0.5, 0.5))
+    low, high = ratio_interval([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], 2000, 0.95, seed=0)
+    assert low < 1 < high and low >= 1 / 3 and high <= 3
+    with pytest.raises(ValueError, match="confidence"):
+        ratio_interval([1.0], [1.0], 10, 1.5, seed=0)

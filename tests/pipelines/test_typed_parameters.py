@@ -9,7 +9,7 @@ from diffucoder.config.root import Parameters
 from diffucoder.pipeline_registry import register_pipelines
 
 PIPELINES = register_pipelines()
-NODES = {node.name: node for node in PIPELINES["__default__"].nodes}
+NODES = {node.name: node for pipeline in PIPELINES.values() for node in pipeline.nodes}
 
 
 @pytest.mark.parametrize("name", sorted(NODES))

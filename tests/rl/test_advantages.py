@@ -3,7 +3,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffucoder.rl.advantages import leave_one_out, zero_variance
+from diffucoder.rl.advantages import (
+    BASELINES,
+    advantages,
+    group_mean,
+    leave_one_out,
+    zero_variance,
+)
 
 
 def test_by_hand() -> None:
@@ -33,3 +39,34 @@ def test_a_group_of_one_is_an_error() -> None:
 def test_zero_variance_names_flat_groups() -> None:
     rewards_PG = torch.tensor([[0.7, 0.7, 0.7], [0.7, 0.7, 0.5]])
     assert zero_variance(rewards_PG).tolist() == [True, False]
+
+
+def test_group_mean_by_hand() -> None:
+    rewards_PG = torch.tensor([[1.0, 2.0, 6.0], [0.5, 0.5, 0.5]])
+    torch.testing.assert_close(
+        group_mean(rewards_PG), torch.tensor([[-2.0, -1.0, 3.0], [0.0, 0.0, 0.0]])
+    )
+
+
+@pytest.mark.parametrize("baseline", sorted(BASELINES))
+def test_divided_by_the_standard_deviation(baseline: str) -> None:
+    rewards_PG = torch.tensor([[1.0, 2.0, 6.0], [10.0, 20.0, 60.0]])
+    plain_PG = advantages(rewards_PG, baseline, divide_by_std=False)
+    scaled_PG = advantages(rewards_PG, baseline, divide_by_std=True)
+    deviation = 7**0.5  # of 1, 2, 6: squares 4 + 1 + 9 over 2
+    torch.testing.assert_close(scaled_PG[0], plain_PG[0] / deviation, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(scaled_PG[0], scaled_PG[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("baseline", sorted(BASELINES))
+@pytest.mark.parametrize("divide_by_std", [False, True])
+def test_flat_groups_have_exactly_no_advantage(baseline: str, divide_by_std: bool) -> None:
+    # Seven tenths do not sum to seven times one in binary, and rounding alone must not teach.
+    nearly_PG = torch.tensor([[0.1 + 0.2, 0.3, 0.3], [0.7, 0.7, 0.1]])
+    advantages_PG = advantages(nearly_PG, baseline, divide_by_std)
+    assert not advantages_PG[0].any() and advantages_PG[1].all()
+
+
+def test_a_group_of_one_has_no_mean_to_differ_from() -> None:
+    with pytest.raises(ValueError, match="group mean needs at least 2 completions a prompt, got 1"):
+        group_mean(torch.zeros(3, 1))

@@ -1,39 +1,13 @@
-"""Parameters of coupled-GRPO."""
-
-from typing import Literal
+"""Parameters of coupled-GRPO and its relatives."""
 
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.estimator import EstimatorParams
+from diffucoder.config.objective import AdvantageParams, ObjectiveParams
 from diffucoder.config.rewards import RewardParams, SandboxParams
 from diffucoder.config.training import LoraParams, TrainingParams
-
-
-class EstimatorParams(Params):
-    """The estimator of token log-likelihoods.
-
-    Attributes:
-        name: a key of `diffucoder.rl.estimators.REGISTRY`.
-        pairs: of `coupled`, lambda; `full_mask` has no pairs and reads none of these.
-        low: of `coupled`, the smallest time.
-        high: of `coupled`, the largest time.
-    """
-
-    name: Literal["coupled", "full_mask"]
-    pairs: int = Field(ge=1)
-    low: float = Field(gt=0, lt=1)
-    high: float = Field(gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _times_in_order(self) -> "EstimatorParams":
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) must not be above high ({self.high})")
-        return self
-
-    def options(self) -> dict[str, float | int]:
-        """The keyword arguments of `diffucoder.rl.estimators.get`, beside the mask token."""
-        return self.model_dump(exclude={"name"}) if self.name == "coupled" else {}
 
 
 class ValidationParams(Params):
@@ -58,8 +32,6 @@ class GrpoParams(Params):
     Attributes:
         completions_per_prompt: G, the size of a group.
         inner_iterations: optimizer steps on each batch of rollouts, each with fresh masks.
-        epsilon: clip range of the ratio.
-        beta: weight of the k3 KL to the reference.
         reference_sync_every: steps between copies of the policy into the reference.
         max_prompt_tokens: longer prompts are left out and reported.
         decoding: how rollouts are sampled.
@@ -67,6 +39,8 @@ class GrpoParams(Params):
             trace.
         generation_batch: completions decoded together on a rank.
         estimator: the estimator of log-likelihoods.
+        objective: the loss over them.
+        advantages: how rewards become advantages.
         rewards: reward functions and weights.
         sandbox: limits of the programs.
         validation: how the checkpoint is chosen.
@@ -78,20 +52,33 @@ class GrpoParams(Params):
 
     completions_per_prompt: int = Field(ge=2)
     inner_iterations: int = Field(ge=1)
-    epsilon: float = Field(gt=0)
-    beta: float = Field(ge=0)
     reference_sync_every: int = Field(ge=1)
     max_prompt_tokens: int = Field(ge=1)
     decoding: DecodingParams
     trace: int | None = Field(ge=0)
     generation_batch: int = Field(ge=1)
     estimator: EstimatorParams
+    objective: ObjectiveParams
+    advantages: AdvantageParams
     rewards: RewardParams
     sandbox: SandboxParams
     validation: ValidationParams
     lora: LoraParams | None
     training: TrainingParams
     work: str
+
+    @model_validator(mode="after")
+    def _objective_admits_estimator(self) -> "GrpoParams":
+        if self.objective.name == "spg" and not self.estimator.draws_elbo:
+            full = (
+                " with full_view: true" if self.estimator.name in ("coupled", "decoupled") else ""
+            )
+            raise ValueError(
+                f"objective spg cannot go with estimator {self.estimator.name}{full}: its upper "
+                "bound needs draws of the ELBO; choose monte_carlo or stratified_t, or coupled or "
+                "decoupled with full_view: false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "GrpoParams":

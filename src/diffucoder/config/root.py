@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from diffucoder.config.ablation import AblationParams
 from diffucoder.config.adaptation import AdaptationParams
 from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.backbone import BackboneParams
@@ -10,6 +11,7 @@ from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.instruction import InstructionParams
+from diffucoder.config.lab import LabParams
 from diffucoder.config.problems import ProblemsParams
 
 
@@ -29,3 +31,5 @@ class Parameters(Params):
     grpo: GrpoParams
     evaluation: EvaluationParams
     analysis: AnalysisParams
+    lab: LabParams
+    ablation: AblationParams

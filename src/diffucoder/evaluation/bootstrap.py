@@ -71,6 +71,40 @@ def cluster_interval(
     return _ends(_in_chunks(resamples, clusters * units, draw), confidence)
 
 
+def ratio_interval(
+    numerators: Sequence[float] | NDArray[np.float64],
+    denominators: Sequence[float] | NDArray[np.float64],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float, float]:
+    """Interval of the ratio of two means over the same units, drawn anew together.
+
+    Args:
+        numerators: one value a unit, such as the variance of one estimator on a completion.
+        denominators: of the same units in the same order; their mean must not be 0.
+        resamples: draws of a whole set.
+        confidence: share of the draws' ratios inside the interval.
+        seed: of the draws.
+
+    Returns:
+        The low and the high end.
+
+    Raises:
+        ValueError: for no values, unequal numbers of them, or numbers out of range.
+    """
+    pairs = np.asarray([numerators, denominators], dtype=np.float64)
+    _check(pairs, resamples, confidence)
+    generator = np.random.default_rng(seed)
+    units = pairs.shape[1]
+
+    def draw(count: int) -> NDArray[np.float64]:
+        sums = pairs[:, generator.integers(units, size=(count, units))].sum(axis=2)
+        return sums[0] / sums[1]
+
+    return _ends(_in_chunks(resamples, units, draw), confidence)
+
+
 def _in_chunks(
     resamples: int, cells: int, draw: Callable[[int], NDArray[np.float64]]
 ) -> NDArray[np.float64]:

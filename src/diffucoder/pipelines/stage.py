@@ -39,7 +39,7 @@ def new_job(
     )
 
 
-def train(job: Job, worker: str, engine: EngineParams) -> pd.DataFrame:
+def train(job: Job, worker: str, engine: EngineParams, name: str | None = None) -> pd.DataFrame:
     """Do a job in processes of its own, as a child of the active MLflow run.
 
     A job that ended well and whose model still lies in its work folder, because what came after
@@ -49,6 +49,7 @@ def train(job: Job, worker: str, engine: EngineParams) -> pd.DataFrame:
         job: what to do.
         worker: import path of a module with `work(job, context)`.
         engine: how many processes, and how.
+        name: of the child run; the job's stage if not given.
 
     Returns:
         The metrics: `step`, `name`, `value`, one row a number.
@@ -60,7 +61,7 @@ def train(job: Job, worker: str, engine: EngineParams) -> pd.DataFrame:
     fingerprint = job.fingerprint()
     if not (is_complete(job.output) and made.exists() and made.read_text() == fingerprint):
         made.unlink(missing_ok=True)
-        with child_run(job.stage, job.parameters) as environment:
+        with child_run(name or job.stage, job.parameters) as environment:
             launch.run(job, worker, engine, environment)
         made.write_text(fingerprint)
     # Not before the line above: until then a kill must leave something to go on from.

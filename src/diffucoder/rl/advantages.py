@@ -6,6 +6,9 @@ Shapes: P prompts, G completions a prompt.
 import torch
 from torch import Tensor
 
+# Added to the standard deviation, as in TRL and DeepSeekMath's descendants.
+STD_FLOOR = 1e-4
+
 
 def leave_one_out(rewards_PG: Tensor) -> Tensor:
     """Each reward less the mean of the other rewards of its group.
@@ -22,9 +25,7 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
     Raises:
         ValueError: if a group has a single completion, which leaves nothing to compare with.
     """
-    group = rewards_PG.shape[1]
-    if group < 2:
-        raise ValueError(f"leave-one-out needs at least 2 completions a prompt, got {group}")
+    group = _group_of(rewards_PG, "leave-one-out")
     # A shift changes no advantage; this one makes those of equal rewards exactly 0, which
     # rounding in a mean of thirds would not.
     shifted_PG = rewards_PG - rewards_PG[:, :1]
@@ -32,6 +33,53 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
     return shifted_PG - others_PG
 
 
+def group_mean(rewards_PG: Tensor) -> Tensor:
+    """Each reward less the mean of its group: A_g = r_g - mean(r) (GRPO, arXiv 2402.03300).
+
+    Args:
+        rewards_PG: rewards, G >= 2.
+
+    Returns:
+        Advantages `[P, G]`; each row sums to 0, and is exactly 0 where all rewards are equal.
+
+    Raises:
+        ValueError: if a group has a single completion, which leaves nothing to compare with.
+    """
+    _group_of(rewards_PG, "the group mean")
+    shifted_PG = rewards_PG - rewards_PG[:, :1]
+    return shifted_PG - shifted_PG.mean(1, keepdim=True)
+
+
+BASELINES = {"leave_one_out": leave_one_out, "group_mean": group_mean}
+
+
+def advantages(rewards_PG: Tensor, baseline: str, divide_by_std: bool) -> Tensor:
+    """Advantages of all groups; exactly 0 in groups without variance.
+
+    Args:
+        rewards_PG: rewards, G >= 2.
+        baseline: a key of `BASELINES`.
+        divide_by_std: whether to divide by the group's standard deviation (over G - 1, plus
+            1e-4), as GRPO does; Dr. GRPO (arXiv 2503.20783) shows that this favours problems
+            that are nearly always or hardly ever solved.
+
+    Returns:
+        Advantages `[P, G]`.
+    """
+    advantages_PG = BASELINES[baseline](rewards_PG)
+    if divide_by_std:
+        advantages_PG = advantages_PG / (rewards_PG.std(1, keepdim=True) + STD_FLOOR)
+    # Exactly 0 where nothing is to be learned, whatever rounding left.
+    return advantages_PG.masked_fill(zero_variance(rewards_PG)[:, None], 0.0)
+
+
 def zero_variance(rewards_PG: Tensor) -> Tensor:
     """Which groups have one reward throughout and so teach nothing: bool `[P]`."""
     return torch.isclose(rewards_PG.amax(1), rewards_PG.amin(1))
+
+
+def _group_of(rewards_PG: Tensor, what: str) -> int:
+    group = rewards_PG.shape[1]
+    if group < 2:
+        raise ValueError(f"{what} needs at least 2 completions a prompt, got {group}")
+    return group

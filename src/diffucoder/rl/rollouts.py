@@ -4,7 +4,7 @@ Shapes: B completions, Q positions of a prompt, L positions of a completion.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ class CompletionBatch:
         canvas_mask: bool `[B, L]`, what the model saw of the canvas while sampling: the real
             tokens and, after the end token, the filler that it wrote itself. Filler is noised
             and attended to like any token but never scored. None: the completion alone.
+        reveal_step: int64 `[B, L]`, the step at which the sampler revealed each position of the
+            canvas, from 0. None: not known.
     """
 
     prompt_ids: Tensor
@@ -29,27 +31,27 @@ class CompletionBatch:
     completion_ids: Tensor
     completion_mask: Tensor
     canvas_mask: Tensor | None = None
+    reveal_step: Tensor | None = None
 
     @property
     def context_mask(self) -> Tensor:
         """bool `[B, L]`: canvas positions that the model may look at."""
         return self.completion_mask if self.canvas_mask is None else self.canvas_mask
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are there, by name: `CompletionBatch(**batch.tensors)` is a copy."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
     def to(self, device: torch.device) -> "CompletionBatch":
         """The batch on another device."""
-        tensors = (self.prompt_ids, self.prompt_mask, self.completion_ids, self.completion_mask)
-        canvas = None if self.canvas_mask is None else self.canvas_mask.to(device)
-        return CompletionBatch(*(tensor.to(device) for tensor in tensors), canvas)
+        moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return CompletionBatch(**moved)
 
     def rows(self, chosen: Tensor | slice) -> "CompletionBatch":
         """The chosen rows as a batch of their own."""
-        return CompletionBatch(
-            self.prompt_ids[chosen],
-            self.prompt_mask[chosen],
-            self.completion_ids[chosen],
-            self.completion_mask[chosen],
-            None if self.canvas_mask is None else self.canvas_mask[chosen],
-        )
+        return CompletionBatch(**{name: tensor[chosen] for name, tensor in self.tensors.items()})
 
 
 def complete(
@@ -68,7 +70,11 @@ def complete(
 
 
 def from_canvas(
-    prompts: Sequence[Sequence[int]], canvas_BL: Tensor, end_token_id: int, pad_token_id: int
+    prompts: Sequence[Sequence[int]],
+    canvas_BL: Tensor,
+    end_token_id: int,
+    pad_token_id: int,
+    reveal_step_BL: Tensor | None = None,
 ) -> CompletionBatch:
     """A batch from what the sampler wrote.
 
@@ -80,12 +86,18 @@ def from_canvas(
         canvas_BL: what was written after each.
         end_token_id: the token that ends a completion.
         pad_token_id: the filler.
+        reveal_step_BL: the step at which each position was written.
     """
     prompt_ids_BQ, prompt_mask_BQ = _pad(prompts, pad_token_id, left=True)
     ends_BL = (canvas_BL == end_token_id) | (canvas_BL == pad_token_id)
     real_BL = (ends_BL.cumsum(1) - ends_BL.long()) == 0
     return CompletionBatch(
-        prompt_ids_BQ, prompt_mask_BQ, canvas_BL, real_BL, torch.ones_like(real_BL)
+        prompt_ids_BQ,
+        prompt_mask_BQ,
+        canvas_BL,
+        real_BL,
+        torch.ones_like(real_BL),
+        reveal_step_BL,
     )
 
 

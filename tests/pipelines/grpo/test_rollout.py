@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
-from diffucoder.config.rewards import RewardTerm
+from diffucoder.config.rewards import RewardParams, RewardTerm
 from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.decoding import trace
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
-from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks
+from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks
 from diffucoder.pipelines.grpo.tables import Rollouts
 from diffucoder.pipelines.grpo.update import _seeds
+from diffucoder.rewards.functions import RewardRecord
 from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.rl.advantages import zero_variance
 
 TESTS = ["assert f(1) == 2", "assert f(2) == 3"]
 
@@ -175,3 +177,53 @@ def test_masks_are_fresh_in_every_inner_iteration(tmp_path: Path) -> None:
     flat = torch.cat(seeds).tolist()
     assert len(set(flat)) == len(flat)
     assert torch.equal(_seeds(here, 0, 1, rows[2:]), seeds[1][2:]), "a row names its own draws"
+
+
+def prompt_and_length(record: RewardRecord) -> float:
+    """Equal within every group of "add 1"; unequal in nearly all others."""
+    return 0.0 if record.prompt == "add 1" else float(len(record.completion))
+
+
+def test_groups_without_variance_are_replaced_by_those_of_spare_problems(
+    sampler: Sampler,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    own = {"function": f"{Path(__file__).stem}.prompt_and_length", "weight": 1.0}
+    rewards = RewardParams.model_validate({"terms": {"own": own}})
+    params = sampler.params.model_copy(update={"rewards": rewards})
+    sampler = replace(sampler, params=params)
+    flat, good, spare = (task(tokenizer, n) for n in (1, 2, 333))
+    model.eval()
+    plain = sampler.roll_out(model, [flat, good], step=0, first_row=0)
+    assert zero_variance(plain.rewards).tolist() == [True, False]
+
+    # The first round offers what is flat again, the second a problem with another prompt length.
+    rounds = [[flat, flat], [spare, flat]]
+    rollout = sampler.roll_out(model, [flat, good], step=0, first_row=0, spares=rounds)
+    assert [t.problem_id for t in rollout.tasks] == ["p333", "p2"]
+    assert not zero_variance(rollout.rewards).any() and rollout.advantages.any(1).all()
+    size = sampler.params.completions_per_prompt
+    assert [s.tokens for s in rollout.scored[size:]] == [s.tokens for s in plain.scored[size:]]
+    for row, scored in enumerate(rollout.scored):
+        prompt = rollout.batch.prompt_ids[row][rollout.batch.prompt_mask[row]].tolist()
+        assert prompt == rollout.tasks[row // size].prompt_tokens
+        written = rollout.batch.completion_ids[row][: len(scored.tokens)].tolist()
+        assert written == scored.tokens
+
+
+def test_spare_problems_are_drawn_anew_each_round(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tasks = [task(tokenizer, n) for n in range(6)]
+    here = context(tmp_path)
+    rounds = [
+        [t.problem_id for t in spare_tasks(here, tasks, step, 4, attempt)]
+        for step in (0, 1)
+        for attempt in (1, 2)
+    ]
+    assert all(len(set(names)) == 4 for names in rounds)
+    assert len({tuple(names) for names in rounds}) == 4
+    assert len(spare_tasks(here, tasks, 0, 9, 1)) == 9

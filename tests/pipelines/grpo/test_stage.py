@@ -160,7 +160,9 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     def run(name: str, *stop_signals: int) -> tuple[dict, pd.DataFrame, list[dict]]:
         params = small(parameters, tmp_path / name, ranks=1)
         # The reference moves, and pulls enough to be missed if it were not restored.
-        params = params.model_copy(update={"reference_sync_every": 1, "beta": 1.0})
+        grpo = params.objective.grpo.model_copy(update={"beta": 1.0})
+        objective = params.objective.model_copy(update={"grpo": grpo})
+        params = params.model_copy(update={"reference_sync_every": 1, "objective": objective})
         job = new_job("grpo", params, inputs, tmp_path / name, seed=0)
         job.work.mkdir(exist_ok=True)
         reporter = Reporter(job.work, 0)

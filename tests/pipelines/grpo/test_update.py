@@ -18,8 +18,9 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
 from diffucoder.model import load
-from diffucoder.pipelines.grpo.update import inner_updates
+from diffucoder.pipelines.grpo.update import Recipe, inner_updates
 from diffucoder.pipelines.grpo.worker import keep_best
+from diffucoder.rl import objectives
 from diffucoder.rl.estimators.coupled import Coupled
 from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 from diffucoder.rl.surrogate import clipped_loss
@@ -35,15 +36,14 @@ STEP = 5
 Parameters = Callable[..., dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Recording:
+@dataclass(frozen=True, kw_only=True)
+class Recording(Coupled):
     """The coupled estimator, with a note of who was scored from which state of the draws.
 
     It draws its masks from the generators alone, so equal states are equal masks.
     """
 
     reference: nn.Module
-    coupled: Coupled = field(default_factory=lambda: Coupled(MASK, 1, 0.2, 0.8))
     seen: list[tuple[str, tuple[bytes, ...]]] = field(default_factory=list)
 
     def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
@@ -51,7 +51,7 @@ class Recording:
         who = "reference" if model is self.reference else who
         states = tuple(draws.get_state().numpy().tobytes() for draws in generator)
         self.seen.append((who, states))
-        return self.coupled.log_likelihood(model, batch, generator)
+        return super().log_likelihood(model, batch, generator)
 
     def states(self, who: str) -> list[tuple[bytes, ...]]:
         """The states that `who` was scored from, in order."""
@@ -81,10 +81,11 @@ def make_step(
     tmp_path: Path,
     process_group: None,
 ) -> Callable[..., Step]:
-    """`make_step(inner_iterations=2, beta=0.1, ...)` updates a fresh policy on the batch."""
+    """`make_step(inner_iterations=2, beta=0.1)` updates a fresh policy on the batch."""
 
-    def make(updates: int = 1, **changes: Any) -> Step:
-        read = parameters("test", "grpo", work="unused") | {"epsilon": 0.05} | changes
+    def make(inner_iterations: int, beta: float, epsilon: float = 0.05, updates: int = 1) -> Step:
+        read = parameters("test", "grpo", work="unused", inner_iterations=inner_iterations)
+        read["objective"]["grpo"] = {"epsilon": epsilon, "beta": beta}
         read["training"]["optimizer"]["learning_rate"] = 3e-2
         read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0, "floor": 1.0}
         params = GrpoParams(**read)
@@ -92,11 +93,12 @@ def make_step(
         reference = make_model(VOCABULARY, seed=1, dtype=torch.float32)
         before = copy.deepcopy(policy)
         engine = deepspeed.initialize(policy, params.training)
-        recording = Recording(reference)
+        recording = Recording(mask_token_id=MASK, reference=reference)
+        recipe = Recipe(reference, recording, objectives.get("grpo", epsilon=epsilon, beta=beta))
         here = context(tmp_path)
         for _ in range(updates):
             metrics = inner_updates(
-                here, engine, reference, recording, params, STEP, batch, ADVANTAGES, first_row=0
+                here, engine, recipe, params, STEP, batch, ADVANTAGES, first_row=0
             )
         return Step(before, policy, recording, metrics)
 

@@ -67,7 +67,7 @@ def test_equals_the_published_formula(
         torch.testing.assert_close(estimates[0][row], torch.tensor(expected), rtol=1e-6, atol=1e-6)
 
 
-def test_by_hand(make_model: Callable[..., PreTrainedModel]) -> None:
+def test_by_hand(make_bigram: Callable[[Tensor], PreTrainedModel]) -> None:
     """A completion "A B" under a model that looks at one token, the one before.
 
     p(A | prompt) = 3/4, p(B | A) = 1/5, p(B | mask) = 1/2. At t = 1/4 the first view weighs 4,
@@ -75,18 +75,10 @@ def test_by_hand(make_model: Callable[..., PreTrainedModel]) -> None:
     log(3/4) * (4 + 1)/2 or log(3/4) * (4/3 + 1)/2, and B as below.
     """
     a, b, mask, prompt = range(4)
-    model = make_model(4)
     bigram_VV = torch.full((4, 4), -50.0)
     for before, of_a in ((prompt, 3 / 4), (a, 4 / 5), (mask, 1 / 2)):
         bigram_VV[before, :2] = torch.tensor([of_a, 1 - of_a]).log()
-    with torch.no_grad():
-        for layer in model.base_model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        # One-hot embeddings; the norm scales them to 4 = sqrt(16), its weights back to 1.
-        model.base_model.norm.weight.fill_(1 / 4)
-        torch.nn.init.eye_(model.get_input_embeddings().weight)
-        model.get_output_embeddings().weight.zero_()[:, :4] = bigram_VV.T
+    model = make_bigram(bigram_VV)
     tokens = {"prompt_ids": torch.tensor([[prompt]]), "completion_ids": torch.tensor([[a, b]])}
     rows = {name: ids.expand(64, -1) for name, ids in tokens.items()}
     real = {

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 
+import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.estimators import get
@@ -36,3 +38,27 @@ def test_padding_changes_nothing(
     padded_BL = estimator.log_likelihood(model, make_batch([2, 4], [6, 3], left=3, right=2), draws)
     torch.testing.assert_close(padded_BL[:, :6], plain_BL)
     assert not padded_BL[:, 6:].any()
+
+
+def test_prompt_masking_hides_some_of_the_prompt_and_none_of_the_padding(
+    make_batch: Callable[..., CompletionBatch],
+    model: PreTrainedModel,
+    views_of: Callable[..., list[Tensor]],
+) -> None:
+    batch = make_batch([40, 10] * 20, [3, 3] * 20)
+    estimator = get("full_mask", mask_token_id=MASK, prompt_masking=0.15)
+    with torch.no_grad():
+        (view_BT,) = views_of(lambda: estimator.log_likelihood(model, batch, torch.Generator()))
+    hidden_BQ = view_BT[:, :40] == MASK
+    assert not (hidden_BQ & ~batch.prompt_mask).any()
+    assert hidden_BQ[batch.prompt_mask].double().mean().item() == pytest.approx(0.15, abs=0.03)
+    assert (view_BT[:, 40:] == MASK).all()
+
+
+def test_prompt_masking_is_drawn_anew_and_changes_the_scores(
+    make_batch: Callable[..., CompletionBatch], model: PreTrainedModel
+) -> None:
+    batch, draws = make_batch([9], [4]), torch.Generator().manual_seed(0)
+    estimator = get("full_mask", mask_token_id=MASK, prompt_masking=0.5)
+    first_BL, second_BL = (estimator.log_likelihood(model, batch, draws) for _ in range(2))
+    assert not torch.allclose(first_BL, second_BL)

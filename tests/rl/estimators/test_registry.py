@@ -1,17 +1,146 @@
+"""What every estimator must do, whatever it estimates."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
-from diffucoder.rl.estimators import REGISTRY, get
+from diffucoder.rl.estimators import REGISTRY, Estimator, get
+from diffucoder.rl.rollouts import CompletionBatch
+
+MASK, STEPS = 12, 3
+VARIANTS: list[tuple[str, dict[str, Any], int]] = [
+    ("coupled", {"pairs": 2}, 5),
+    ("coupled", {"pairs": 2, "full_view": False}, 4),
+    ("decoupled", {}, 3),
+    ("decoupled", {"full_view": False}, 2),
+    ("dream_coder", {}, 2),
+    ("full_mask", {}, 1),
+    ("full_mask", {"prompt_masking": 0.5}, 1),
+    ("monte_carlo", {"draws": 3}, 3),
+    ("stratified_t", {"draws": 2}, 2),
+    ("trace", {"steps": STEPS, "group": 2}, 2),
+]
+every = pytest.mark.parametrize(("name", "options", "forwards"), VARIANTS, ids=str)
+Batches = Callable[..., CompletionBatch]
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_every_registered_estimator_can_be_made(name: str) -> None:
-    assert callable(get(name, mask_token_id=3).log_likelihood)
+def seeded(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def made(name: str, options: dict[str, Any]) -> Estimator:
+    return get(name, mask_token_id=MASK, **options)
+
+
+def traced(batch: CompletionBatch) -> CompletionBatch:
+    """The batch as if the sampler had revealed every third position at each step."""
+    steps_BL = torch.arange(batch.completion_ids.shape[1]).expand_as(batch.completion_ids) % STEPS
+    return replace(batch, reveal_step=steps_BL)
+
+
+def test_every_registered_estimator_is_in_the_tests_below() -> None:
+    assert {name for name, _, _ in VARIANTS} == set(REGISTRY)
+
+
+@every
+def test_costs_what_it_says(
+    make_batch: Batches,
+    model: PreTrainedModel,
+    views_of: Callable[..., list[Tensor]],
+    name: str,
+    options: dict[str, Any],
+    forwards: int,
+) -> None:
+    estimator, batch = made(name, options), traced(make_batch([2, 4], [9, 5]))
+    views = views_of(lambda: estimator.log_likelihood(model, batch, seeded(1, 2)))
+    assert len(views) == estimator.forwards == forwards
+
+
+@every
+def test_padding_changes_nothing(
+    make_batch: Batches, model: PreTrainedModel, name: str, options: dict[str, Any], forwards: int
+) -> None:
+    estimator = made(name, options)
+    plain, padded = (
+        traced(make_batch([2, 4, 3], [6, 3, 1], **wider)) for wider in ({}, {"left": 2, "right": 3})
+    )
+    expected_BL = estimator.log_likelihood(model, plain, seeded(1, 2, 3))
+    estimate_BL = estimator.log_likelihood(model, padded, seeded(1, 2, 3))
+    assert estimate_BL.dtype == torch.float32
+    torch.testing.assert_close(estimate_BL[:, :6], expected_BL)
+    assert not estimate_BL[:, 6:].any() and not expected_BL[~plain.completion_mask].any()
+    assert (expected_BL <= 0).all() and expected_BL.any()
+
+
+@every
+def test_a_row_does_not_depend_on_its_neighbours(
+    make_batch: Batches, model: PreTrainedModel, name: str, options: dict[str, Any], forwards: int
+) -> None:
+    estimator, batch = made(name, options), traced(make_batch([2, 4, 3], [6, 3, 5]))
+    together_BL = estimator.log_likelihood(model, batch, seeded(1, 2, 3))
+    turned = batch.rows(torch.tensor([2, 0]))
+    apart_BL = estimator.log_likelihood(model, turned, seeded(3, 1))
+    torch.testing.assert_close(apart_BL, together_BL[[2, 0]])
+
+
+@every
+def test_draws_come_from_the_generator_alone(
+    make_batch: Batches, model: PreTrainedModel, name: str, options: dict[str, Any], forwards: int
+) -> None:
+    estimator, batch = made(name, options), traced(make_batch([5, 4], [9, 7]))
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    one_BL, same_BL, other_BL = (
+        estimator.log_likelihood(model, batch, torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(one_BL, same_BL)
+    draws_nothing = name == "trace" or (name, options) == ("full_mask", {})
+    assert torch.equal(one_BL, other_BL) == draws_nothing
+
+
+@every
+def test_gradients_reach_the_model(
+    make_batch: Batches, model: PreTrainedModel, name: str, options: dict[str, Any], forwards: int
+) -> None:
+    batch = traced(make_batch([2, 4], [9, 7]))
+    made(name, options).log_likelihood(model, batch, seeded(1, 2)).sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(BadParameters, match=r"'cupled': expected one of \['coupled', 'full_mask'"):
+    with pytest.raises(BadParameters, match=r"'cupled': expected one of \['coupled', 'decoupled'"):
         get("cupled", mask_token_id=3)
+
+
+def test_a_missing_option_is_named() -> None:
+    with pytest.raises(BadParameters, match=r"'trace' needs the option \['steps'\]"):
+        get("trace", mask_token_id=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("decoupled", {"pairs": 0}, "decoupled estimator: pairs must be at least 1"),
+        ("decoupled", {"low": 0.0}, "0 < low <= high < 1"),
+        ("monte_carlo", {"draws": 0}, "monte_carlo estimator: draws must be at least 1"),
+        ("stratified_t", {"low": 0.0}, "stratified_t estimator: times must satisfy 0 < low"),
+        ("full_mask", {"prompt_masking": 1.0}, "0 <= prompt_masking < 1, got 1.0"),
+        ("trace", {"steps": 4, "group": 0}, "steps=4, group=0"),
+    ],
+)
+def test_bad_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadParameters, match=message):
+        made(name, options)
 
 
 def test_an_option_that_it_lacks_is_named() -> None:
@@ -21,5 +150,5 @@ def test_an_option_that_it_lacks_is_named() -> None:
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_a_required_field_that_is_not_given_is_named(name: str) -> None:
-    with pytest.raises(BadParameters, match=rf"'{name}' needs the option \['mask_token_id'\]"):
+    with pytest.raises(BadParameters, match=rf"'{name}' needs the option \['mask_token_id'"):
         get(name)

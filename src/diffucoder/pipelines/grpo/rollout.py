@@ -21,7 +21,7 @@ from diffucoder.engine.context import Context
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, score
 from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
-from diffucoder.rl.advantages import leave_one_out, zero_variance
+from diffucoder.rl.advantages import advantages, zero_variance
 from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 # Namespaces of draws, apart from the optimizer's own (step, iteration, row).
@@ -59,6 +59,46 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Scored groups of completions, those of a task together.
+
+    Attributes:
+        tasks: P problems.
+        made: B completions as the sampler left them.
+        scored: the same completions, and what became of them.
+        reward_seconds: time spent in the sandbox.
+    """
+
+    tasks: list[Task]
+    made: list[Completion]
+    scored: list[Scored]
+    reward_seconds: float
+
+    @property
+    def size(self) -> int:
+        """G, completions a task."""
+        return len(self.scored) // len(self.tasks)
+
+    @property
+    def rewards(self) -> Tensor:
+        """Rewards: float32 `[P, G]`."""
+        return torch.tensor([s.reward for s in self.scored]).view(len(self.tasks), -1)
+
+    def replaced(self, places: Sequence[int], others: "Groups") -> "Groups":
+        """These groups with those at `places` replaced by the others, in their order."""
+        tasks, made, scored = list(self.tasks), list(self.made), list(self.scored)
+        for index, place in enumerate(places):
+            own = slice(place * self.size, (place + 1) * self.size)
+            new = slice(index * self.size, (index + 1) * self.size)
+            tasks[place], made[own], scored[own] = (
+                others.tasks[index],
+                others.made[new],
+                others.scored[new],
+            )
+        return Groups(tasks, made, scored, self.reward_seconds + others.reward_seconds)
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One step's completions on this rank.
 
@@ -66,7 +106,7 @@ class Rollout:
         tasks: P problems.
         scored: B completions, those of a problem together.
         batch: the completions as tensors.
-        advantages: leave-one-out advantages `[P, G]`.
+        advantages: advantages `[P, G]`.
         rewards: rewards `[P, G]`.
         reward_seconds: time spent in the sandbox.
         traces: of the completions, if asked for.
@@ -144,40 +184,77 @@ class Sampler:
     special: SpecialIds
     sandbox: Sandbox
 
-    def roll_out(self, model: nn.Module, tasks: list[Task], step: int, first_row: int) -> Rollout:
+    def roll_out(
+        self,
+        model: nn.Module,
+        tasks: list[Task],
+        step: int,
+        first_row: int,
+        spares: Sequence[list[Task]] = (),
+    ) -> Rollout:
         """Sample a group for each task and score it.
+
+        Groups that earn one reward throughout are replaced by those of spare tasks, round by
+        round (dynamic sampling, DAPO, arXiv 2503.14476); those that still do stay.
 
         Args:
             model: the policy.
             tasks: this rank's P problems.
-            step: number of the step, which names the draws together with the row.
+            step: number of the step, which names the draws together with row and round.
             first_row: number of this rank's first completion among those of all ranks.
+            spares: for each round, P problems to take the place of tasks.
         """
-        group = self.params.completions_per_prompt
-        repeated = [task for task in tasks for _ in range(group)]
-        rows = range(first_row, first_row + len(repeated))
-        streams = [self.context.generator(step, ROLLOUT, row) for row in rows]
+        groups = self._groups(model, tasks, step, first_row, range(len(tasks)))
+        for attempt, spare in enumerate(spares, start=1):
+            flat = zero_variance(groups.rewards).nonzero()[:, 0].tolist()
+            if not flat:
+                break
+            others = [spare[place] for place in flat]
+            fresh = self._groups(model, others, step, first_row, flat, attempt)
+            groups = groups.replaced(flat, fresh)
+        batch = from_canvas(
+            [task.prompt_tokens for task in groups.tasks for _ in range(groups.size)],
+            torch.stack([completion.canvas for completion in groups.made]),
+            self.special.turn_end,
+            self.special.pad,
+            torch.stack([completion.reveal_step for completion in groups.made]),
+        )
+        if self.params.decoding.drop_after_end:
+            # The sampler looked at no filler either.
+            batch = replace(batch, canvas_mask=None)
+        options = self.params.advantages
+        return Rollout(
+            groups.tasks,
+            groups.scored,
+            batch,
+            advantages(groups.rewards, options.baseline, options.divide_by_std),
+            groups.rewards,
+            groups.reward_seconds,
+            [completion.trace for completion in groups.made if completion.trace is not None],
+        )
+
+    def _groups(
+        self,
+        model: nn.Module,
+        tasks: list[Task],
+        step: int,
+        first_row: int,
+        places: Sequence[int],
+        attempt: int = 0,
+    ) -> Groups:
+        """A group for each task; `places` are the tasks' places among this rank's."""
+        size = self.params.completions_per_prompt
+        repeated = [task for task in tasks for _ in range(size)]
+        rows = [first_row + place * size + member for place in places for member in range(size)]
+        # Rounds after the first have draws of their own.
+        extra = (attempt,) if attempt else ()
+        streams = [self.context.generator(step, ROLLOUT, row, *extra) for row in rows]
         made, texts = self._sample(
             model, repeated, self.params.decoding, streams, self.params.trace
         )
         began = time.monotonic()
         scored = self._score(repeated, texts, [completion.tokens for completion in made])
-        seconds = time.monotonic() - began
-        rewards_PG = torch.tensor([s.reward for s in scored]).view(len(tasks), group)
-        batch = from_canvas(
-            [task.prompt_tokens for task in repeated],
-            torch.stack([completion.canvas for completion in made]),
-            self.special.turn_end,
-            self.special.pad,
-        )
-        if self.params.decoding.drop_after_end:
-            # The sampler looked at no filler either.
-            batch = replace(batch, canvas_mask=None)
-        advantages_PG = leave_one_out(rewards_PG)
-        # Exactly 0 where nothing is to be learned, whatever rounding left.
-        advantages_PG[zero_variance(rewards_PG)] = 0.0
-        traces = [completion.trace for completion in made if completion.trace is not None]
-        return Rollout(tasks, scored, batch, advantages_PG, rewards_PG, seconds, traces)
+        return Groups(tasks, made, scored, time.monotonic() - began)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks."""
@@ -256,3 +333,11 @@ def chosen_tasks(context: Context, tasks: list[Task], step: int, prompts: int) -
             orders[epoch] = torch.randperm(len(tasks), generator=generator).tolist()
         chosen.append(tasks[orders[epoch][place]])
     return chosen
+
+
+def spare_tasks(
+    context: Context, tasks: list[Task], step: int, prompts: int, attempt: int
+) -> list[Task]:
+    """As many problems for a round of resampling, drawn apart from the reading of all."""
+    order = torch.randperm(len(tasks), generator=context.generator(ORDER, step, attempt))
+    return [tasks[place] for place in order.repeat(-(-prompts // len(tasks)))[:prompts].tolist()]

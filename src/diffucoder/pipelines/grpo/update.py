@@ -3,7 +3,7 @@
 Shapes: B completions, L positions of a completion.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +13,33 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.deepspeed import Engine, gathered
 from diffucoder.engine.loop import Metrics, Prepared, optimizer_step
 from diffucoder.rl.estimators import Estimator
+from diffucoder.rl.objectives import Objective
 from diffucoder.rl.rollouts import CompletionBatch
-from diffucoder.rl.surrogate import clipped_loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the updates are made of.
+
+    Attributes:
+        reference: the model that the KL term holds on to.
+        estimator: of token log-likelihoods.
+        objective: the loss over them.
+    """
+
+    reference: nn.Module
+    estimator: Estimator
+    objective: Objective
 
 
 def inner_updates(
     context: Context,
     engine: Engine,
-    reference: nn.Module,
-    estimator: Estimator,
+    recipe: Recipe,
     params: GrpoParams,
     step: int,
     batch: CompletionBatch,
-    advantages_B: Tensor,
+    weights_B: Tensor,
     first_row: int,
 ) -> list[Metrics]:
     """Update the policy `params.inner_iterations` times; all ranks call it together.
@@ -33,29 +47,29 @@ def inner_updates(
     Each iteration draws fresh masks, and scores the new, the old and the reference policy under
     the same ones. The old policy is the one that made the rollouts: it is scored for all
     iterations before the first update. In the first iteration old and new are one model, so the
-    new scores, detached, serve as old.
+    new scores, detached, serve as old. A policy that the objective does not read is not scored.
 
-    Completions without advantage (in a group that earned the same throughout, all of them) are
+    Completions without weight (in a group that earned the same throughout, all of them) are
     left out: they would pull at nothing but the KL term.
 
     Args:
         context: this rank.
         engine: the policy.
-        reference: the model that the KL term holds on to.
-        estimator: of token log-likelihoods.
+        recipe: reference, estimator and objective.
         params: the stage's parameters.
         step: number of the rollout step.
         batch: this rank's completions.
-        advantages_B: their advantages.
+        weights_B: the objective's weights of them, from their advantages.
         first_row: number of this rank's first completion among those of all ranks; draws are
             named by these numbers, so that they do not depend on the number of ranks.
 
     Returns:
-        The metrics of each iteration; none if no completion of any rank has an advantage.
+        The metrics of each iteration; none if no completion of any rank has a weight.
     """
+    objective = recipe.objective
     width = params.training.engine.micro_batch
-    batch, advantages_B = batch.to(engine.device), advantages_B.to(engine.device)
-    kept = (advantages_B != 0).nonzero()[:, 0]
+    batch, weights_B = batch.to(engine.device), weights_B.to(engine.device)
+    kept = (weights_B != 0).nonzero()[:, 0]
     chunks = list(kept.split(width)) if len(kept) else []
     most = max(context.gather(len(chunks)))
     if most == 0:
@@ -67,37 +81,33 @@ def inner_updates(
             prepared = []
             for chunk in chunks:
                 seeds_B = _seeds(context, step, iteration, chunk + first_row)
-                part = batch.rows(chunk)
-                scores = {"advantages": advantages_B[chunk]}
-                if iteration > 0:
-                    scores["old"] = _score(policy, part, estimator, seeds_B)
-                if params.beta > 0:
-                    scores["ref"] = _score(reference, part, estimator, seeds_B)
-                prepared.append(_prepared(part, seeds_B, scores))
+                part, weights = batch.rows(chunk), weights_B[chunk]
+                scores = {"weights": weights}
+                if iteration > 0 and objective.compares:
+                    scores["old"] = _score(policy, part, recipe, seeds_B, weights)
+                if objective.beta > 0:
+                    scores["ref"] = _score(recipe.reference, part, recipe, seeds_B, weights)
+                prepared.append(_prepared(part, seeds_B, scores, objective))
             # Ranks take part in every micro-batch; one that has run out adds nothing.
-            prepared += [_nothing(batch, params)] * (most - len(chunks))
+            prepared += [_nothing(batch, objective)] * (most - len(chunks))
             iterations.append(prepared)
+    fields = list(batch.tensors)
 
     def loss(
         model: nn.Module, tensors: dict[str, Tensor], denominator: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        part = CompletionBatch(**{name: tensors[name] for name in _FIELDS})
-        new_BL = _score(model, part, estimator, tensors["seeds"])
-        return clipped_loss(
+        part = CompletionBatch(**{name: tensors[name] for name in fields})
+        new_BL = _score(model, part, recipe, tensors["seeds"], tensors["weights"])
+        return objective.loss(
             new_BL,
             tensors.get("old", new_BL.detach()),
-            tensors["advantages"],
+            tensors["weights"],
             part.completion_mask,
-            params.epsilon,
             denominator,
             tensors.get("ref"),
-            params.beta,
         )
 
     return [optimizer_step(engine, prepared, loss) for prepared in iterations]
-
-
-_FIELDS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "canvas_mask")
 
 
 def _seeds(context: Context, step: int, iteration: int, rows_B: Tensor) -> Tensor:
@@ -107,27 +117,30 @@ def _seeds(context: Context, step: int, iteration: int, rows_B: Tensor) -> Tenso
 
 
 def _score(
-    model: nn.Module, batch: CompletionBatch, estimator: Estimator, seeds_B: Tensor
+    model: nn.Module, batch: CompletionBatch, recipe: Recipe, seeds_B: Tensor, weights_B: Tensor
 ) -> Tensor:
     draws = [torch.Generator().manual_seed(seed) for seed in seeds_B.tolist()]
-    return estimator.log_likelihood(model, batch, draws)
+    return recipe.objective.estimate(recipe.estimator, model, batch, draws, weights_B)
 
 
-def _prepared(batch: CompletionBatch, seeds_B: Tensor, scores: dict[str, Tensor]) -> Prepared:
-    tensors = {name: getattr(batch, name) for name in _FIELDS}
+def _prepared(
+    batch: CompletionBatch, seeds_B: Tensor, scores: dict[str, Tensor], objective: Objective
+) -> Prepared:
+    real_BL = batch.completion_mask
+    units = real_BL if objective.unit == "tokens" else real_BL.any(1)
     return Prepared(
-        tensors | scores | {"seeds": seeds_B},
-        denominator=float(batch.completion_mask.sum()),
+        batch.tensors | scores | {"seeds": seeds_B},
+        denominator=float(units.sum()),
         tokens=int(batch.prompt_mask.sum() + batch.context_mask.sum()),
     )
 
 
-def _nothing(batch: CompletionBatch, params: GrpoParams) -> Prepared:
+def _nothing(batch: CompletionBatch, objective: Objective) -> Prepared:
     """A micro-batch of one completion of which no token counts."""
     row = batch.rows(slice(0, 1))
     row = replace(row, completion_mask=torch.zeros_like(row.completion_mask))
     zeros_BL = torch.zeros(row.completion_ids.shape, device=row.completion_ids.device)
-    scores = {"advantages": zeros_BL[:, 0], "old": zeros_BL}
-    if params.beta > 0:
+    scores = {"weights": zeros_BL[:, 0], "old": zeros_BL}
+    if objective.beta > 0:
         scores["ref"] = zeros_BL
-    return _prepared(row, torch.zeros(1, dtype=torch.long), scores)
+    return _prepared(row, torch.zeros(1, dtype=torch.long), scores, objective)

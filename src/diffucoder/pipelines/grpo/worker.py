@@ -22,11 +22,11 @@ from diffucoder.engine.plan import announce
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.compute import configure
-from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, step_of
-from diffucoder.pipelines.grpo.update import inner_updates
+from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks, step_of
+from diffucoder.pipelines.grpo.update import Recipe, inner_updates
 from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.sandbox import Sandbox
-from diffucoder.rl import estimators
+from diffucoder.rl import estimators, objectives
 
 ROLLOUTS, TRACES = "rollouts", "traces"
 
@@ -60,9 +60,10 @@ def work(job: Job, context: Context) -> None:
     announce(context, model, training, longest, passes, beside=weights)
     engine = deepspeed.initialize(model, training)
     special = special_ids(tokenizer)
-    estimator = estimators.get(
-        params.estimator.name, mask_token_id=special.mask, **params.estimator.options()
-    )
+    options = params.estimator.options(params.estimator.name, params.decoding.steps)
+    estimator = estimators.get(params.estimator.name, mask_token_id=special.mask, **options)
+    objective = objectives.get(params.objective.name, **params.objective.options())
+    recipe = Recipe(reference, estimator, objective)
     start, extra = state.resume(context, engine)
     forget_rollouts(context, start)
     if extra:
@@ -82,7 +83,7 @@ def work(job: Job, context: Context) -> None:
             newest = validate(context, engine, sampler, tasks["validation"], 0)
             best = keep_best(engine, tokenizer, job.output, newest, best)
         for step in loop.steps(context, engine, start, params.training.steps, kept, score):
-            metrics = one_step(context, engine, reference, estimator, sampler, tasks["rl"], step)
+            metrics = one_step(context, engine, recipe, sampler, tasks["rl"], step)
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:
@@ -162,8 +163,7 @@ def read_tasks(
 def one_step(
     context: Context,
     engine: deepspeed.Engine,
-    reference: nn.Module,
-    estimator: estimators.Estimator,
+    recipe: Recipe,
     sampler: Sampler,
     tasks: list[Task],
     step: int,
@@ -171,21 +171,25 @@ def one_step(
     """Rollouts, rewards and the inner iterations; returns the step's metrics."""
     params = sampler.params
     prompts = params.training.batch_size // params.completions_per_prompt
-    chosen = chosen_tasks(context, tasks, step, prompts)[context.share(prompts)]
+    mine = context.share(prompts)
+    chosen = chosen_tasks(context, tasks, step, prompts)[mine]
+    spares = [
+        spare_tasks(context, tasks, step, prompts, attempt)[mine]
+        for attempt in range(1, params.advantages.resamples + 1)
+    ]
     first_row = context.share(params.training.batch_size).start
     began = time.monotonic()
     with deepspeed.gathered(engine) as policy:
-        rollout = sampler.roll_out(policy, chosen, step, first_row)
+        rollout = sampler.roll_out(policy, chosen, step, first_row, spares)
     sampled = time.monotonic()
     iterations = inner_updates(
         context,
         engine,
-        reference,
-        estimator,
+        recipe,
         params,
         step,
         rollout.batch,
-        rollout.advantages.flatten(),
+        recipe.objective.weights(rollout.advantages).flatten(),
         first_row,
     )
     updated = time.monotonic()

@@ -1,31 +1,35 @@
 """Estimators of the token log-likelihoods of a masked diffusion model, one file each.
 
-An estimator has one method, `log_likelihood(model, batch, generator) -> float32 [B, L]`, and
-is made by `get(name, **options)`. Scoring the same batch with a generator in the same state
-draws the same masks: that is how the new, the old and the reference policy are compared under
-equal noise.
+An estimator is made by `get(name, **options)`. It has `log_likelihood(model, batch, generator)
+-> float32 [B, L]` and `forwards`, what that costs in forward passes. Scoring the same batch with
+a generator in the same state draws the same masks: that is how the new, the old and the
+reference policy are compared under equal noise.
 """
 
 from dataclasses import MISSING, fields
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor, nn
-
-from diffucoder.diffusion.draws import Draws
 from diffucoder.errors import BadParameters
+from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.estimators.coupled import Coupled
+from diffucoder.rl.estimators.decoupled import Decoupled
+from diffucoder.rl.estimators.dream_coder import DreamCoder
 from diffucoder.rl.estimators.full_mask import FullMask
-from diffucoder.rl.rollouts import CompletionBatch
+from diffucoder.rl.estimators.monte_carlo import MonteCarlo
+from diffucoder.rl.estimators.stratified_t import StratifiedT
+from diffucoder.rl.estimators.trace import Trace
 
-REGISTRY: dict[str, type] = {"coupled": Coupled, "full_mask": FullMask}
+__all__ = ["REGISTRY", "Estimator", "get"]
 
-
-class Estimator(Protocol):
-    """What every estimator offers."""
-
-    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
-        """Estimated log-likelihood of each completion token: float32 `[B, L]`."""
-        ...
+REGISTRY: dict[str, type] = {
+    "coupled": Coupled,
+    "decoupled": Decoupled,
+    "dream_coder": DreamCoder,
+    "full_mask": FullMask,
+    "monte_carlo": MonteCarlo,
+    "stratified_t": StratifiedT,
+    "trace": Trace,
+}
 
 
 def get(name: str, **options: Any) -> Estimator:

@@ -46,6 +46,27 @@ def random_batch(
 
 
 @pytest.fixture
+def make_bigram(
+    make_model: Callable[..., PreTrainedModel],
+) -> Callable[[Tensor], PreTrainedModel]:
+    """Makes a model that looks at one token, the one before, from log probabilities `[V, V]`."""
+
+    def make(bigram_VV: Tensor) -> PreTrainedModel:
+        model = make_model(len(bigram_VV))
+        with torch.no_grad():
+            for layer in model.base_model.layers:
+                layer.self_attn.o_proj.weight.zero_()
+                layer.mlp.down_proj.weight.zero_()
+            # One-hot embeddings; the norm scales them to 4 = sqrt(16), its weights back to 1.
+            model.base_model.norm.weight.fill_(1 / 4)
+            torch.nn.init.eye_(model.get_input_embeddings().weight)
+            model.get_output_embeddings().weight.zero_()[:, : len(bigram_VV)] = bigram_VV.T
+        return model
+
+    return make
+
+
+@pytest.fixture
 def views_of(model: PreTrainedModel) -> Callable[..., list[Tensor]]:
     """Runs a function and returns what the model was shown, one `[B, T]` a forward pass."""
 

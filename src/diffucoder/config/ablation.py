@@ -1,0 +1,68 @@
+"""Options of the ablation: a grid of estimators, objectives and seeds, trained and compared."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from diffucoder.config.base import Params
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.evaluation import BootstrapParams
+from diffucoder.config.rewards import SandboxParams
+from diffucoder.config.training import EngineParams
+
+# What an untrained starting point is called beside the cells.
+START = "start"
+
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class CellParams(Params):
+    """What a cell changes in the parameters of the grpo stage.
+
+    Attributes:
+        estimator: options to replace in `grpo.estimator`.
+        objective: options to replace in `grpo.objective`.
+        advantages: options to replace in `grpo.advantages`.
+    """
+
+    estimator: dict[str, Any]
+    objective: dict[str, Any]
+    advantages: dict[str, Any]
+
+
+class AblationParams(Params):
+    """The ablation.
+
+    Attributes:
+        cells: what is compared, by label (letters, digits, `-` and `_`).
+        seeds: each cell is trained once with each; they also draw the problems' order.
+        steps: rollout steps of each training; null takes those of the grpo stage.
+        window: steps over which a curve is averaged where it is read off.
+        problems: so many held-out problems, evenly spaced; null takes all.
+        samples: completions a problem.
+        decoding: of those completions.
+        bootstrap: the intervals, over seeds and problems.
+        sandbox: limits of the programs.
+        engine: processes that decode.
+        work: folder of the cells' trainings, and of the decoding's parts.
+    """
+
+    cells: dict[Label, CellParams] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    steps: int | None = Field(ge=1)
+    window: int = Field(ge=1)
+    problems: int | None = Field(ge=1)
+    samples: int = Field(ge=1)
+    decoding: DecodingParams
+    bootstrap: BootstrapParams
+    sandbox: SandboxParams
+    engine: EngineParams
+    work: str
+
+    @model_validator(mode="after")
+    def _labels_are_free(self) -> "AblationParams":
+        if START in self.cells:
+            raise ValueError(f"a cell cannot be called {START!r}, as the starting point is")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {self.seeds}")
+        return self

@@ -1,0 +1,74 @@
+"""Options of the lab: what is measured of the estimators, on which checkpoint."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from diffucoder.config.base import Params
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.estimator import EstimatorName
+from diffucoder.config.evaluation import BootstrapParams
+from diffucoder.config.training import EngineParams
+
+# What MLflow takes in the names of parameters and metrics.
+Label = Annotated[str, Field(pattern=r"^[\w .-]+$")]
+
+
+class VariantParams(Params):
+    """One estimator with its options.
+
+    Attributes:
+        name: a key of `diffucoder.rl.estimators.REGISTRY`.
+        options: its options, beside the mask token and, of `trace`, the steps; those left out
+            have the estimator's own values.
+    """
+
+    name: EstimatorName
+    options: dict[str, bool | int | float]
+
+
+class LabParams(Params):
+    """Measurements of estimators on the completions of one checkpoint.
+
+    Attributes:
+        checkpoint: directory of the checkpoint.
+        problems: so many validation problems, evenly spaced, each answered once.
+        max_prompt_tokens: longer prompts are left out.
+        decoding: how the completions are sampled.
+        variants: estimators by the label under which they are reported.
+        baseline: the label that the variances of the others are compared with.
+        forwards: budgets of forward passes a completion at which estimators are compared; one
+            that does not pay for a call leaves the estimator out.
+        draws: independent estimates of each, at each budget.
+        reference_draws: draws of the ELBO that the estimates are held against.
+        gradient_completions: the first so many completions, whose gradients are measured.
+        gradient_draws: independent gradients of each estimator.
+        bootstrap: the intervals, over completions.
+        engine: processes; estimators are shared out over them.
+        work: folder for the log and the parts.
+    """
+
+    checkpoint: str
+    problems: int = Field(ge=2)
+    max_prompt_tokens: int = Field(ge=1)
+    decoding: DecodingParams
+    variants: dict[Label, VariantParams] = Field(min_length=1)
+    baseline: str
+    forwards: list[int] = Field(min_length=1)
+    draws: int = Field(ge=2)
+    reference_draws: int = Field(ge=1)
+    gradient_completions: int = Field(ge=1)
+    gradient_draws: int = Field(ge=2)
+    bootstrap: BootstrapParams
+    engine: EngineParams
+    work: str
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "LabParams":
+        if self.baseline not in self.variants:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not one of variants {sorted(self.variants)}"
+            )
+        if min(self.forwards) < 1:
+            raise ValueError(f"forwards must be positive, got {self.forwards}")
+        return self

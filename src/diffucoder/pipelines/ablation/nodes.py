@@ -1,0 +1,199 @@
+"""The ablation's nodes: train every cell with every seed, measure, compare."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from pydantic import ValidationError
+
+from diffucoder.config.ablation import START, AblationParams, CellParams
+from diffucoder.config.grpo import GrpoParams
+from diffucoder.errors import BadData, BadParameters
+from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
+from diffucoder.pipelines.grpo.nodes import WORKER
+from diffucoder.pipelines.stage import MODEL, new_job, train
+
+
+def train_cells(
+    ablation: AblationParams, grpo: GrpoParams, instruct: Path, problems: pd.DataFrame
+) -> pd.DataFrame:
+    """Train from one instruct model with each cell and seed; a finished training is kept.
+
+    Each is a child run in MLflow. Trainings of one seed meet the same problems in the same
+    order, and the same random numbers as far as they draw alike.
+
+    Args:
+        ablation: the parameters.
+        grpo: the stage that cells vary.
+        instruct: checkpoint directory.
+        problems: the problem table.
+
+    Returns:
+        `Curves` of `diffucoder.evaluation.ablation`.
+
+    Raises:
+        BadParameters: for a cell that makes no sense, before any is trained.
+        BadData: if there are no problems to train on or to validate with.
+        TrainingFailed: if a training ends early; the next run goes on there.
+    """
+    cells = {
+        (label, seed): cell_params(ablation, grpo, label, cell, seed)
+        for label, cell in ablation.cells.items()
+        for seed in ablation.seeds
+    }
+    used = problems[problems["split"].isin(["rl", "validation"])]
+    if set(used["split"]) != {"rl", "validation"}:
+        raise BadData("problems: the ablation needs some of split `rl` and some of `validation`")
+    table = Path(ablation.work) / "problems.parquet"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    used.to_parquet(table, index=False)
+    curves = []
+    for (label, seed), params in cells.items():
+        inputs = {"instruct": instruct, "problems": table}
+        job = new_job("grpo", params, inputs, params.work, seed)
+        metrics = train(job, WORKER, params.training.engine, f"ablation: {label}, seed {seed}")
+        passes = metrics["step"] * forwards_a_step(params)
+        curves.append(metrics.assign(cell=label, seed=seed, forwards=passes))
+    return pd.concat(curves, ignore_index=True)
+
+
+def ask_cells(
+    ablation: AblationParams,
+    seed: int,
+    instruct: Path,
+    problems: pd.DataFrame,
+    ablation_curves: pd.DataFrame,
+) -> pd.DataFrame:
+    """Share of sampled completions of each held-out problem that pass, for each training.
+
+    The instruct model that all started from is asked too, under the label `start`.
+
+    Args:
+        ablation: the parameters.
+        seed: of the sampling, the same for all trainings.
+        instruct: checkpoint directory.
+        problems: the problem table.
+        ablation_curves: of the trainings, which says that they are done.
+
+    Returns:
+        `Passes` of `diffucoder.evaluation.ablation`.
+
+    Raises:
+        BadData: if there is no held-out problem.
+        SandboxUnavailable: if programs cannot be run safely on this machine.
+        TrainingFailed: if decoding fails.
+    """
+    from diffucoder.evaluation.scoring import score
+    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.tracking import child_run
+
+    heldout = spread(problems[problems["split"] == "heldout"], ablation.problems)
+    if heldout.empty:
+        raise BadData("problems: none is of split `heldout`, with which the ablation measures")
+    trained = list(ablation_curves[["cell", "seed"]].drop_duplicates().itertuples(index=False))
+    checkpoints = {
+        f"{label} {number}": folder_of(ablation, label, number) / MODEL for label, number in trained
+    }
+    checkpoints[START] = instruct
+    asked = [
+        requests("heldout", heldout, name, "sampled", ablation.samples) for name in checkpoints
+    ]
+    with (
+        Sandbox(**ablation.sandbox.options()) as sandbox,
+        child_run("ablation: held-out", ablation.model_dump(mode="json")) as environment,
+    ):
+        completions, _ = decode(
+            pd.concat(asked, ignore_index=True),
+            checkpoints,
+            {"sampled": ablation.decoding},
+            "ablation",
+            ablation.engine,
+            str(Path(ablation.work) / "heldout"),
+            seed,
+            environment,
+        )
+        completions = score(completions, by_key({"heldout": heldout}), sandbox)
+    shares = completions.groupby(["checkpoint", "problem_id"], sort=False)["passed"].mean()
+    start = shares[START]
+    rows = [
+        {"cell": label, "seed": number, "problem_id": problem, "passed": float(share)}
+        for label, number in trained
+        for problem, share in shares[f"{label} {number}"].items()
+    ]
+    rows += [
+        {"cell": START, "seed": number, "problem_id": problem, "passed": float(share)}
+        for number in ablation.seeds
+        for problem, share in start.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def compare_cells(
+    ablation: AblationParams,
+    seed: int,
+    ablation_curves: pd.DataFrame,
+    ablation_passes: pd.DataFrame,
+) -> "tuple[pd.DataFrame, go.Figure]":
+    """pass@1 and rewards with intervals, at equal steps and at equal compute; reward curves."""
+    from diffucoder.evaluation.ablation import figure, summary
+
+    compared = summary(ablation_curves, ablation_passes, ablation.window, ablation.bootstrap, seed)
+    return compared, figure(ablation_curves, ablation.window, ablation.bootstrap, seed)
+
+
+def cell_params(
+    ablation: AblationParams, grpo: GrpoParams, label: str, cell: CellParams, seed: int
+) -> GrpoParams:
+    """The parameters of one training.
+
+    Raises:
+        BadParameters: if the changes make no sense, naming the cell.
+    """
+    tree = merged(grpo.model_dump(), cell.model_dump())
+    tree["work"] = str(folder_of(ablation, label, seed))
+    if ablation.steps is not None:
+        tree["training"]["steps"] = ablation.steps
+    try:
+        return GrpoParams.model_validate(tree)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, details['loc']))}: {details['msg']}" for details in error.errors()
+        ]
+        raise BadParameters(f"ablation.cells.{label}: {'; '.join(wrong)}") from error
+
+
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested tree with some of its leaves replaced."""
+    found = dict(tree)
+    for key, value in changes.items():
+        inner = found.get(key)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        found[key] = merged(inner, value) if both else value
+    return found
+
+
+def folder_of(ablation: AblationParams, label: str, seed: int) -> Path:
+    """Where one training works."""
+    return Path(ablation.work) / label / str(seed)
+
+
+def forwards_a_step(params: GrpoParams) -> int:
+    """Forward passes that each completion of a step costs: to sample it and to score it."""
+    from diffucoder.rl import estimators, objectives
+
+    name = params.estimator.name
+    options = params.estimator.options(name, params.decoding.steps)
+    estimator = estimators.get(name, mask_token_id=0, **options)
+    objective = objectives.get(params.objective.name, **params.objective.options())
+    calls = sum(_calls(params.inner_iterations, objective.compares, objective.beta > 0))
+    return params.decoding.steps + calls * estimator.forwards
+
+
+def _calls(iterations: int, compares: bool, refers: bool) -> Iterator[int]:
+    """Calls of the estimator on the new, the old and the reference policy."""
+    yield iterations
+    # In the first iteration the new policy is the old one.
+    yield iterations - 1 if compares else 0
+    yield iterations if refers else 0

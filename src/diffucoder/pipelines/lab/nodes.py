@@ -1,0 +1,92 @@
+"""The lab's nodes: measure the estimators, draw what was found."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from diffucoder.config.lab import LabParams
+from diffucoder.errors import BadData, MissingInput
+from diffucoder.pipelines.evaluation.completions import spread
+
+WORKER = "diffucoder.pipelines.lab.worker"
+
+
+def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bias, variance, gradient noise and cost of each estimator, with intervals.
+
+    Args:
+        lab: the parameters.
+        seed: of every draw.
+        problems: the problem table; those of split `validation` are answered and scored.
+
+    Returns:
+        `EstimatorNoise` and `EstimatorCost` of `diffucoder.evaluation.estimators`.
+
+    Raises:
+        MissingInput: if there is no checkpoint where the parameters say.
+        BadData: if there is no validation problem.
+        BadParameters: if an estimator has no such option.
+        TrainingFailed: if a process ends early.
+    """
+    from diffucoder.engine import launch
+    from diffucoder.engine.job import Job
+    from diffucoder.evaluation.estimators import with_intervals
+    from diffucoder.pipelines.lab.measurements import make_variants
+    from diffucoder.tracking import RunLogger, child_run
+
+    checkpoint = Path(lab.checkpoint).resolve()
+    if not (checkpoint / "config.json").exists():
+        raise MissingInput(
+            f"lab.checkpoint: no checkpoint at {checkpoint}; make it with `kedro run "
+            "--pipeline=instruction` or name another directory"
+        )
+    asked = spread(problems[problems["split"] == "validation"], lab.problems)
+    if asked.empty:
+        raise BadData("problems: none is of split `validation`, whose completions the lab scores")
+    # Wrong options are told before anything is sampled.
+    make_variants(lab, mask_token_id=0)
+    folder = Path(lab.work).resolve()
+    parts = folder / "parts"
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    asked[["problem_id", "prompt"]].to_parquet(folder / "problems.parquet", index=False)
+    job = Job(
+        stage="lab",
+        parameters=lab.model_dump(mode="json"),
+        inputs={"checkpoint": checkpoint, "problems": folder / "problems.parquet"},
+        work=folder,
+        output=parts,
+        seed=seed,
+    )
+    with (
+        child_run("lab", job.parameters) as environment,
+        RunLogger(environment) as logger,
+    ):
+        launch.run(job, WORKER, lab.engine, environment)
+        raw, cost = (_read(parts, kind, list(lab.variants)) for kind in ("noise", "cost"))
+        noise = with_intervals(raw, lab.baseline, lab.bootstrap, seed)
+        logger.log_metrics(0, _metrics(noise))
+    return noise, cost
+
+
+def draw(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure":
+    """Variances against the budget, and gradients' cosines."""
+    from diffucoder.evaluation.estimators import figure
+
+    return figure(estimator_noise, list(lab.variants))
+
+
+def _metrics(noise: pd.DataFrame) -> dict[str, float]:
+    return {
+        f"{row.level}_{row.measure}/{row.estimator}_{row.forwards}": float(row.mean)
+        for row in noise.itertuples()
+    }
+
+
+def _read(parts: Path, kind: str, order: list[str]) -> pd.DataFrame:
+    """All ranks' parts of a table, estimators in the order of the parameters."""
+    table = pd.concat([pd.read_parquet(part) for part in sorted(parts.glob(f"{kind}-*.parquet"))])
+    ranked = table["estimator"].map(order.index)
+    return table.iloc[ranked.argsort(kind="stable")].reset_index(drop=True)

@@ -1,0 +1,120 @@
+"""A line-level process reward: how far a program's prefixes run.
+
+A prefix is the program cut off after one of its statements. Run against the problem's tests it
+returns early, and so may well give wrong results; but where it raises, hangs or is denied, the
+statement that it ends with is to blame. This needs no model of values and no labelled steps (cf.
+PRLCoder, arXiv 2502.01715, which learns such a signal from mutated lines).
+"""
+
+import ast
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffucoder.rewards.extract import parse
+from diffucoder.rewards.sandbox import Program, Verdict
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A program cut off after a statement.
+
+    Attributes:
+        last_line: the line, from 1, of the whole program on which that statement ends.
+        source: what is left.
+        cuts_loop: whether the body of a `while` is cut, which may then never end.
+    """
+
+    last_line: int
+    source: str
+    cuts_loop: bool
+
+
+def prefixes(code: str, entry_point: str) -> list[Prefix]:
+    """The prefixes of a program, from the shortest; none where it does not parse.
+
+    Each ends after one statement that has no body, at any depth, from the first in the
+    definition of the entry point on: earlier there is nothing that tests could call. Branches
+    and clauses that come later than the cut are left out.
+    """
+    tree = parse(code)
+    if tree is None:
+        return []
+    found = []
+    for line in sorted({node.end_lineno or 0 for node in ast.walk(tree) if _is_leaf(node)}):
+        cutter = _Cutter(line)
+        cut = cutter.visit(copy.deepcopy(tree))
+        if any(getattr(node, "name", None) == entry_point for node in cut.body):
+            source = ast.unparse(ast.fix_missing_locations(cut))
+            found.append(Prefix(line, source, cutter.cuts_loop))
+    return found
+
+
+def prefix_programs(code: str, tests: Sequence[str] | str, entry_point: str) -> list[Program]:
+    """A program for the sandbox for each of `prefixes(code, entry_point)`, in their order."""
+    return [Program(prefix.source, tests, entry_point) for prefix in prefixes(code, entry_point)]
+
+
+def line_rewards(code: str, entry_point: str, verdicts: Sequence[Verdict]) -> dict[int, float]:
+    """For each line on which a statement ends: 1 while prefixes run, 0 from the first that fails.
+
+    Args:
+        code: the program.
+        entry_point: the function under test.
+        verdicts: of `prefix_programs`, in their order.
+
+    Raises:
+        ValueError: unless there is a verdict for each prefix.
+    """
+    cuts = prefixes(code, entry_point)
+    if len(cuts) != len(verdicts):
+        raise ValueError(f"{len(verdicts)} verdicts for {len(cuts)} prefixes: give one each")
+    running = True
+    rewards = {}
+    for prefix, verdict in zip(cuts, verdicts, strict=True):
+        running = running and _runs(prefix, verdict)
+        rewards[prefix.last_line] = float(running)
+    return rewards
+
+
+def _runs(prefix: Prefix, verdict: Verdict) -> bool:
+    """Whether a prefix does nothing worse than to give wrong results."""
+    if verdict.status == "timeout":
+        return prefix.cuts_loop
+    # An error with no place in the code is the test's own, over an early None.
+    return verdict.status in ("passed", "failed") or (
+        verdict.status == "error" and verdict.line is None
+    )
+
+
+def process_reward(rewards: dict[int, float]) -> float:
+    """The share of a program's prefixes that run before the first failure; 0 without any."""
+    return sum(rewards.values()) / len(rewards) if rewards else 0.0
+
+
+class _Cutter(ast.NodeTransformer):
+    """Leaves out every statement that begins after a line, and clauses left empty."""
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+        self.cuts_loop = False
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                kept = [self.visit(part) for part in block if part.lineno <= self.line]
+                self.cuts_loop |= isinstance(node, ast.While) and len(kept) < len(block)
+                setattr(node, name, kept)
+        for name in ("handlers", "cases"):
+            if isinstance(clauses := getattr(node, name, None), list):
+                setattr(node, name, [clause for clause in map(self.visit, clauses) if clause.body])
+        if isinstance(node, ast.Try) and not node.handlers and not node.finalbody:
+            # A try without its clauses is no program; what it guards is.
+            return ast.If(test=ast.Constant(True), body=node.body, orelse=[])
+        return node
+
+
+def _is_leaf(node: ast.AST) -> bool:
+    has_parts = getattr(node, "body", None) or getattr(node, "cases", None)
+    return isinstance(node, ast.stmt) and not has_parts

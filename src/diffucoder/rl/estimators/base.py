@@ -1,0 +1,125 @@
+"""What all estimators share: scores of views, weighted and summed.
+
+Shapes: B completions, L completion positions, W views.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from diffucoder.diffusion.draws import Draws
+from diffucoder.errors import BadParameters
+from diffucoder.rl.estimators.views import View, view_log_probs
+from diffucoder.rl.rollouts import CompletionBatch
+
+
+class Estimator(ABC):
+    """An estimator of the log-likelihood of each token of a completion.
+
+    An estimator is its views and a divisor:
+
+        estimate_k = (1 / divisor) * sum over views that score k of log p(x_k | view) / P(view)
+
+    where P(view) is the chance that a position had of being hidden in that view.
+
+    Attributes:
+        mask_token_id: the mask token.
+    """
+
+    mask_token_id: int
+
+    @property
+    @abstractmethod
+    def forwards(self) -> int:
+        """Forward passes that one call of `log_likelihood` costs; the number of views."""
+
+    @property
+    def divisor(self) -> float:
+        """What the weighted sum over views is divided by."""
+        return 1.0
+
+    @property
+    def is_elbo(self) -> bool:
+        """Whether the estimate is a mean of draws of the ELBO's terms over random times."""
+        return False
+
+    @abstractmethod
+    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+        """The views of one estimate; the draws come from `generator` alone.
+
+        Equal generator states give equal masks. With a generator a row they depend neither on
+        the row's neighbours nor on padding.
+        """
+
+    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
+        """Estimated log-likelihood of each completion token, in nats.
+
+        Args:
+            model: a bidirectional causal-LM module.
+            batch: B completions.
+            generator: one source of draws, or one a row.
+
+        Returns:
+            float32 `[B, L]`, 0 at padding.
+        """
+        total_BL = torch.zeros(
+            batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
+        )
+        for view in self.views(batch, generator):
+            scores_BL = self._scores(model, batch, view)
+            if view.probability is not None:
+                scores_BL = scores_BL / view.probability[:, None]
+            total_BL = total_BL + scores_BL
+        return total_BL / self.divisor
+
+    def bounds(
+        self, model: nn.Module, batch: CompletionBatch, generator: Draws, power: float
+    ) -> tuple[Tensor, Tensor]:
+        """The ELBO's and the EUBO's estimate for each token, from the same forward passes.
+
+            EUBO_k = (1 / power) * log[ (1 / divisor) * sum over views that hide k
+                                        of p(x_k | view)^power / P(view) ]
+
+        (SPG, arXiv 2510.09541, without its additive constant, which no gradient sees.)
+
+        Args:
+            model: a bidirectional causal-LM module.
+            batch: B completions.
+            generator: one source of draws, or one a row.
+            power: SPG's beta, at least 1.
+
+        Returns:
+            `(lower_BL, upper_BL)`; both are 0 for a token that no view hid.
+
+        Raises:
+            BadParameters: if the estimate is not one of the ELBO, so that nothing bounds it.
+        """
+        if not self.is_elbo:
+            raise BadParameters(
+                f"estimator {type(self).__name__} gives no draws of the ELBO, and so no upper "
+                "bound: choose monte_carlo or stratified_t, or coupled or decoupled without the "
+                "full view"
+            )
+        lower_BL = torch.zeros(
+            batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
+        )
+        terms, hid = [], torch.zeros_like(batch.completion_mask)
+        for view in self.views(batch, generator):
+            scores_BL = self._scores(model, batch, view)
+            hidden_BL = view.hidden & batch.completion_mask
+            chance_B1 = view.probability[:, None]
+            lower_BL = lower_BL + scores_BL / chance_B1
+            terms.append((power * scores_BL - chance_B1.log()).masked_fill(~hidden_BL, -math.inf))
+            hid = hid | hidden_BL
+        # Where nothing was hidden all terms are -inf, and the gradient of their sum is no number.
+        terms_WBL = torch.where(hid, torch.stack(terms), 0.0)
+        upper_BL = (terms_WBL.logsumexp(0) - math.log(self.divisor)) / power
+        return lower_BL / self.divisor, torch.where(hid, upper_BL, 0.0)
+
+    def _scores(self, model: nn.Module, batch: CompletionBatch, view: View) -> Tensor:
+        return view_log_probs(
+            model, batch, view.hidden, self.mask_token_id, view.scored, view.prompt_hidden
+        )
