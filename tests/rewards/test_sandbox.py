@@ -149,7 +149,8 @@ def test_executed_lines_are_told_on_request_and_decide_nothing(
     sandbox: Sandbox, tests: list[str]
 ) -> None:
     code = "import threading\n\ndef f(x):\n    if x:\n        x = x + 1\n    else:\n"
-    code += "        threading.Thread(target=g).start()\n    return x\ndef g():\n    pass\n"
+    code += "        t = threading.Thread(target=g); t.start(); t.join()\n    return x\n"
+    code += "def g():\n    pass\n"
     code += "def never():\n    return 1\n"
     program = Program(code, tests)
     watched, plain = (sandbox.run([program], executed_lines=on)[0] for on in (True, False))
