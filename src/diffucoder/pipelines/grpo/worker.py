@@ -54,16 +54,15 @@ def work(job: Job, context: Context) -> None:
     updates = params.training.steps * params.inner_iterations
     training = params.training.model_copy(update={"steps": updates})
     longest = params.max_prompt_tokens + params.decoding.max_new_tokens
-    # Both views of each pair, and the one with all hidden, wait for the backward pass together.
-    passes = 2 * params.estimator.pairs + 1 if params.estimator.name == "coupled" else 1
-    weights = sum(weight.numel() for weight in reference.parameters())
-    announce(context, model, training, longest, passes, beside=weights)
-    engine = deepspeed.initialize(model, training)
     special = special_ids(tokenizer)
     options = params.estimator.options(params.estimator.name, params.decoding.steps)
     estimator = estimators.get(params.estimator.name, mask_token_id=special.mask, **options)
     objective = objectives.get(params.objective.name, **params.objective.options())
     recipe = Recipe(reference, estimator, objective)
+    weights = sum(weight.numel() for weight in reference.parameters())
+    # All views of an estimate wait for the backward pass together.
+    announce(context, model, training, longest, estimator.forwards, beside=weights)
+    engine = deepspeed.initialize(model, training)
     start, extra = state.resume(context, engine)
     forget_rollouts(context, start)
     if extra:
