@@ -5,9 +5,9 @@ Both look at what is written without a gap from the canvas's start, and read it 
 
 import ast
 import re
-import warnings
 from collections.abc import Callable, Sequence
 
+from diffucoder.data.published import parse
 from diffucoder.decoding.request import Stop
 
 Decode = Callable[[list[int]], str]
@@ -69,7 +69,7 @@ def after_code(decode: Decode, lead: str = "") -> Stop:
 
 def _fence_end(text: str, opening: re.Match[str]) -> int | None:
     for closing in re.compile(f"^{opening[1]}", re.MULTILINE).finditer(text, opening.end()):
-        if _parse(text[opening.end() : closing.start()]):
+        if parse(text[opening.end() : closing.start()]):
             return closing.end()
     return None
 
@@ -77,20 +77,10 @@ def _fence_end(text: str, opening: re.Match[str]) -> int | None:
 def _definition_end(text: str, lead: str) -> int | None:
     for line in _TOP_LEVEL.finditer(lead + text):
         end = line.start() - len(lead)
-        tree = _parse(lead + text[:end]) if end > 0 else None
+        tree = parse(lead + text[:end]) if end > 0 else None
         if tree and any(isinstance(node, _DEFINITIONS) for node in tree.body):
             return end
     return None
-
-
-def _parse(code: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            # The parser's word for nesting beyond its own limits is MemoryError.
-            return None
 
 
 def _tokens_up_to(end: int, tokens: list[int], decode: Decode) -> int:
