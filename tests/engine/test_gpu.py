@@ -42,7 +42,7 @@ def test_a_run_on_a_gpu_goes_on_from_its_save(
     whole = job(params, "whole")
     run_job(whole)
     cut = job(params, "cut", fault={"kind": "stop", "step": 2})
-    with pytest.raises(TrainingFailed, match="exit code 75"):
+    with pytest.raises(TrainingFailed, match="was stopped and has saved"):
         run_job(cut)
     assert saves.latest(cut.work).step == 3
     run_job(cut)
