@@ -16,7 +16,7 @@ from diffucoder.engine.flops import body_weights
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import optimizer_step
-from diffucoder.errors import BadParameters
+from diffucoder.errors import BadCheckpoint, BadParameters
 
 PARAMS = LoraParams(rank=2, alpha=4.0, targets=["q_proj", "down_proj"], whole=[])
 
@@ -153,3 +153,14 @@ def test_two_ranks_and_then_one_train_adapters_like_one(
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, rtol=1e-5, atol=1e-5)
+
+
+def test_restoring_takes_all_that_was_trained_and_nothing_else() -> None:
+    source, target = tiny_model(1), tiny_model(2)
+    lora.restore(target, lora.trained(source))
+    for name, weight in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], weight)
+    some = lora.trained(source)
+    some.pop(next(iter(some)))
+    with pytest.raises(BadCheckpoint, match=r"embed_tokens.* and 0 more"):
+        lora.restore(target, some)

@@ -5,13 +5,14 @@ what is saved as a checkpoint has them added to the weights and is a plain model
 """
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from diffucoder.config.training import LoraParams
-from diffucoder.errors import BadParameters
+from diffucoder.errors import BadCheckpoint, BadParameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,6 +53,21 @@ def add(model: "PreTrainedModel", params: LoraParams, generator: torch.Generator
 def trained(model: "PreTrainedModel") -> dict[str, Tensor]:
     """Weights that get gradients, by name: with adapters those, without any all of them."""
     return {name: w.detach() for name, w in model.named_parameters() if w.requires_grad}
+
+
+def restore(model: "PreTrainedModel", weights: Mapping[str, Tensor]) -> None:
+    """Give a model the weights that `trained` took from one like it.
+
+    Raises:
+        BadCheckpoint: if they are not just those that get gradients here.
+    """
+    if odd := sorted(trained(model).keys() ^ weights.keys()):
+        raise BadCheckpoint(
+            f"weights of another model: {odd[0]!r} and {len(odd) - 1} more are trained in one of "
+            "the two alone; remove the saves of the run to start anew"
+        )
+    # Not strict: frozen weights are not among them, and tied ones are there once.
+    model.load_state_dict(weights, strict=False)
 
 
 def merged(model: "PreTrainedModel") -> dict[str, Tensor] | None:

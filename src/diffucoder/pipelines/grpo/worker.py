@@ -66,7 +66,7 @@ def work(job: Job, context: Context) -> None:
     start, extra = state.resume(context, engine)
     forget_rollouts(context, start)
     if extra:
-        reference.load_state_dict(extra["reference"], strict=False)
+        lora.restore(reference, extra["reference"])
     best, newest = extra.get("best", -1.0), extra.get("newest")
 
     def kept() -> dict[str, Any]:
@@ -86,7 +86,7 @@ def work(job: Job, context: Context) -> None:
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:
-                    reference.load_state_dict(lora.trained(policy), strict=False)
+                    lora.restore(reference, lora.trained(policy))
             if (step + 1) % params.validation.every == 0 or step + 1 == params.training.steps:
                 newest = validate(context, engine, sampler, tasks["validation"], step + 1)
                 best = keep_best(engine, tokenizer, job.output, newest, best)
