@@ -1,4 +1,4 @@
-"""`kedro run`, `kedro export` and `kedro serve`.
+"""`kedro run` and `kedro export`.
 
 An error that the user can mend is one message, no traceback.
 """
@@ -13,7 +13,6 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 
 from diffucoder.errors import DiffucoderError
-from diffucoder.serving.command import serve
 
 
 def _plain_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,9 +59,6 @@ def export(source: str, target: Path) -> None:
     click.echo(f"{target}: written in Dream's layout")
 
 
-serve.callback = _plain_errors(serve.callback)
-
-
-@click.group(name="diffucoder", commands=[run, export, serve])
+@click.group(name="diffucoder", commands=[run, export])
 def cli() -> None:
     """Commands of the project, added to Kedro's own."""

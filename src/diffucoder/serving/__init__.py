@@ -1,1 +1,0 @@
-"""An OpenAI-compatible endpoint over the diffusion sampler."""
