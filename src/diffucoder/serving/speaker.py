@@ -177,7 +177,7 @@ def pace(
             max_new_tokens=tokens_per_step * steps,
             steps=steps,
             block_length=block_length,
-            **{"rule": "entropy", "eps": 0.0, "drop_after_end": True} | options,
+            **{"rule": "entropy", "eps": 0.0, "drop_after_end": True, "max_padding": 0.1} | options,
         )
     except ValidationError as error:
         told = "; ".join(
