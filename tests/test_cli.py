@@ -1,7 +1,12 @@
 """Commands that ask a checkpoint, as typed."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import openai
 import pytest
 import torch
 from click.testing import CliRunner
@@ -50,6 +55,41 @@ def test_infill_writes_text_and_page(checkpoint: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, [*asked, "--lengths", "2", "--output", str(tmp_path / "out.py")])
     assert done.stdout == ""
     assert (tmp_path / "out.py").read_text().startswith("def add(x):\n    return ")
+
+
+def test_serve_answers_until_it_is_interrupted(checkpoint: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    options = ["--port", "0", "--device", "cpu", "--token-file", str(token), "--max-tokens", "9"]
+    command = ["serve", "--checkpoint", checkpoint, *options]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from diffucoder.cli import cli; cli({command!r})"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        # A shell that ignores Ctrl-C hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[0]
+        assert url.startswith("http://127.0.0.1:")
+        with openai.OpenAI(base_url=url, api_key="secret") as client:
+            answer = client.completions.create(model="any", prompt="def add", max_tokens=9)
+            assert answer.usage is not None
+            assert answer.usage.completion_tokens <= 9
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_other_machines_need_a_token(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIFFUCODER_TOKEN", raising=False)
+    done = CliRunner().invoke(cli, ["serve", "--checkpoint", checkpoint, "--host", "0.0.0.0"])
+    assert done.exit_code == 2
+    assert "token" in done.output
 
 
 @pytest.mark.parametrize(

@@ -239,9 +239,18 @@ def serve(
     limits = Limits(body_bytes, tokens=max_tokens, slots=slots, line=line, seconds=seconds)
     chosen = {name: value for name, value in options.items() if value is not None}
     app = application(open_speaker(checkpoint, device), limits, chosen, token)
-    # Connections beyond those that can be decoded or wait are refused at once.
-    most = slots + line + 64
-    uvicorn.run(app, host=host, port=port, limit_concurrency=most, log_level="warning")
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        # Connections beyond those that can be decoded or wait are refused at once.
+        limit_concurrency=slots + line + 64,
+        timeout_graceful_shutdown=5,
+        log_level="warning",
+    )
+    listening = config.bind_socket()
+    click.echo(f"http://{host}:{listening.getsockname()[1]}/v1 answers for {checkpoint}")
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _numbers(text: str) -> list[int]:
