@@ -96,6 +96,11 @@ def main() -> None:
     parser.add_argument("--random-block", type=int, default=32)
     parser.add_argument("--random-paces", type=int, nargs="+", default=[8])
     parser.add_argument("--random-batch", type=int, default=1)
+    parser.add_argument(
+        "--random-settings",
+        nargs="+",
+        help="such as 'entropy dual 8'; all if not given. The first is what others are compared to",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skip", nargs="*", choices=PARTS, default=[])
     parser.add_argument("--output", type=Path, default=data / "08_reporting" / "decoding.parquet")
@@ -190,7 +195,11 @@ def half_billion(options: argparse.Namespace) -> list[dict[str, Any]]:
     model.model.rotary_emb = type(model.model.rotary_emb)(config)
     subject = Subject(model, mask=151_935, end=151_934, pad=151_933)
     prompts = torch.randint(150_000, (options.random_batch, 64), generator=draws).tolist()
-    chosen = settings(options.random_length, options.random_block, options.random_paces)
+    made = settings(options.random_length, options.random_block, options.random_paces)
+    names = options.random_settings or list(made)
+    if unknown := sorted(set(names) - set(made)):
+        raise SystemExit(f"--random-settings {unknown}: choose from {sorted(made)}")
+    chosen = {name: made[name] for name in names}
     return compare(run(subject, prompts, chosen, options.random_batch), chosen)
 
 
@@ -327,12 +336,12 @@ def add(
 def compare(
     costs: Mapping[str, Cost], chosen: Mapping[str, DecodingParams]
 ) -> list[dict[str, Any]]:
-    """A row for each setting, with ratios to the plain one.
+    """A row for each setting, with ratios to the first, the plain one.
 
     `faster by cache` and `disagreement`, the share of the canvas that differs, compare a cached
-    setting with the same one uncached.
+    setting with the same one uncached, which has to be among them.
     """
-    plain, rows = costs["plain"], []
+    plain, rows = next(iter(costs.values())), []
     for name, cost in costs.items():
         uncached = chosen[name].model_copy(update={"cache": "none"})
         twin = costs[next(other for other, config in chosen.items() if config == uncached)]

@@ -1,18 +1,23 @@
-"""`kedro run` and `kedro export`.
+"""`kedro run`, `kedro export`, and what asks a checkpoint: `kedro chat`, `infill` and `serve`.
 
 An error that the user can mend is one message, no traceback.
 """
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 
+from diffucoder.config.decoding import Caching, Rule
 from diffucoder.errors import DiffucoderError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+DEFAULT_CHECKPOINT = "data/06_models/grpo"
 
 
 def _plain_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +64,204 @@ def export(source: str, target: Path) -> None:
     click.echo(f"{target}: written in Dream's layout")
 
 
-@click.group(name="diffucoder", commands=[run, export])
+def _decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say who answers and how it is decoded; `None` leaves a default as it is."""
+    for option in reversed(
+        [
+            click.option("--checkpoint", default=DEFAULT_CHECKPOINT, show_default=True,
+                         help="Directory or hub name, in this project's layout or Dream's."),
+            click.option("--device", help="Where it computes; a GPU if there is one."),
+            click.option("--rule", type=click.Choice(get_args(Rule)),
+                         help="What is revealed first."),
+            click.option("--tokens-per-step", type=click.IntRange(1), default=1, show_default=True),
+            click.option("--block-length", type=click.IntRange(1), help="Tokens of a block."),
+            click.option("--cache", type=click.Choice(get_args(Caching)),
+                         help="Keys and values kept while a block is written."),
+            click.option("--threshold", type=float, help="Of the rule `threshold`."),
+            click.option("--temperature", type=float),
+            click.option("--top-p", type=float),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+
+
+def _decoding(tokens_per_step: int, block_length: int | None, **options: Any) -> Any:
+    from diffucoder.serving import pace
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    return pace(tokens_per_step, block_length, **chosen)
+
+
+@click.command()
+@_decoding_options
+@_seed
+@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--delay", type=click.FloatRange(0), default=0.0, help="Seconds to show a step.")
+@_plain_errors
+def chat(
+    checkpoint: str, device: str | None, max_tokens: int, delay: float, seed: int, **options: Any
+) -> None:
+    """Talk to a checkpoint and watch its answers denoise.
+
+    On a terminal every line is a turn of one conversation; an empty line, or the end of the
+    input, ends it. Otherwise all of the input is one question, and the answer is plain.
+    """
+    from rich.console import Console
+
+    from diffucoder.serving import open_speaker
+    from diffucoder.serving.terminal import converse
+
+    config = _decoding(**options)
+    speaker = open_speaker(checkpoint, device)
+    converse(speaker, config, max_tokens, seed, Console(soft_wrap=True), delay)
+
+
+@click.command()
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@_decoding_options
+@_seed
+@click.option(
+    "--lengths", default="4,8,12,16,24,32", show_default=True, help="Tokens to try for each hole."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the text goes; the terminal if not given.",
+)
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A page that shows how the holes were filled.",
+)
+@_plain_errors
+def infill(
+    file: Any,
+    checkpoint: str,
+    device: str | None,
+    lengths: str,
+    output: Path | None,
+    page: Path | None,
+    seed: int,
+    **options: Any,
+) -> None:
+    """Fill each <|mask|> in FILE (- for the input) with the likeliest text of the lengths tried."""
+    from diffucoder.evaluation import viewer
+    from diffucoder.serving import open_speaker
+
+    config = _decoding(**options)
+    speaker = open_speaker(checkpoint, device)
+    text, filling = speaker.infill(file.read(), _numbers(lengths), config, seed)
+    if page:
+        shown = viewer.watch(filling.completion, speaker.text_of)
+        page.write_text(viewer.page(f"{file.name}, filled", shown), encoding="utf-8")
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)
+    chosen = ", ".join(map(str, filling.lengths))
+    click.echo(f"tokens of the holes: {chosen}; mean log-probability {filling.score:.2f}", err=True)
+
+
+@click.command()
+@_decoding_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="File with the token that clients must send; DIFFUCODER_TOKEN also holds it.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Tokens of a completion.",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Completions that are decoded together.",
+)
+@click.option(
+    "--line",
+    type=click.IntRange(0),
+    default=64,
+    show_default=True,
+    help="Completions that may wait.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds of a request, waiting included.",
+)
+@click.option("--body-bytes", type=click.IntRange(1), default=2**20, show_default=True)
+@_plain_errors
+def serve(
+    checkpoint: str,
+    device: str | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    max_tokens: int,
+    slots: int,
+    line: int,
+    seconds: float,
+    body_bytes: int,
+    **options: Any,
+) -> None:
+    """Answer OpenAI's API at /v1: completions and chat/completions.
+
+    The decoding options are what a request gets that asks for nothing else.
+    """
+    import uvicorn
+
+    from diffucoder.serving import open_speaker
+    from diffucoder.serving.api import Limits, application
+
+    _decoding(**options)
+    token = token_file.read_text().strip() if token_file else os.environ.get("DIFFUCODER_TOKEN")
+    if token_file and not token:
+        raise click.UsageError(f"{token_file} is empty: write the token into it")
+    if host not in LOOPBACK and not token:
+        raise click.UsageError(
+            f"{host} can be reached from other machines: give a --token-file, or set "
+            "DIFFUCODER_TOKEN"
+        )
+    limits = Limits(body_bytes, tokens=max_tokens, slots=slots, line=line, seconds=seconds)
+    chosen = {name: value for name, value in options.items() if value is not None}
+    app = application(open_speaker(checkpoint, device), limits, chosen, token)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        # Connections beyond those that can be decoded or wait are refused at once.
+        limit_concurrency=slots + line + 64,
+        timeout_graceful_shutdown=5,
+        log_level="warning",
+    )
+    listening = config.bind_socket()
+    click.echo(f"http://{host}:{listening.getsockname()[1]}/v1 answers for {checkpoint}")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r}: give whole numbers with commas, such as 4,8"
+        ) from error
+
+
+@click.group(name="diffucoder", commands=[run, export, chat, infill, serve])
 def cli() -> None:
     """Commands of the project, added to Kedro's own."""

@@ -1,6 +1,6 @@
 """The tokenizer: byte-level BPE with the special tokens of a masked diffusion chat model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -155,13 +155,29 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     Raises:
         BadData: if the prompt holds the text of a special token, which would end the turn.
     """
-    if found := [token for token in tokenizer.all_special_tokens if token in prompt]:
-        raise BadData(
-            f"the prompt {prompt[:60]!r}... holds the special tokens {found}; remove them"
-        )
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+    return encode_messages(tokenizer, [{"role": "user", "content": prompt}])
+
+
+def encode_messages(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]
+) -> list[int]:
+    """Encode a conversation up to where the assistant's next answer begins.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: each with `role` and `content`.
+
+    Raises:
+        BadData: if one holds the text of a special token, which would end the turn.
+    """
+    for message in messages:
+        prompt = message["role"] + message["content"]
+        if found := [token for token in tokenizer.all_special_tokens if token in prompt]:
+            raise BadData(
+                f"the prompt {message['content'][:60]!r}... holds the special tokens {found}; "
+                "remove them"
+            )
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

@@ -1,0 +1,186 @@
+"""A checkpoint that is asked in text and answers in text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.data.tokenizer import (
+    MASK,
+    SpecialIds,
+    encode_messages,
+    encode_texts,
+    special_ids,
+    token_texts,
+)
+from diffucoder.decoding import Completion
+from diffucoder.decoding.infilling import Filling, fill
+from diffucoder.errors import BadCheckpoint, BadData, BadParameters
+from diffucoder.model import load
+
+# Combinations of lengths that are tried together for the holes of one text.
+MOST_COMBINATIONS = 512
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A loaded checkpoint.
+
+    Attributes:
+        name: what it was loaded from.
+        model: bidirectional, in evaluation mode.
+        tokenizer: its tokenizer.
+        special: its special tokens.
+        text_of: a token as text by itself.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    special: SpecialIds
+    text_of: Callable[[int], str]
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and canvas together."""
+        return self.model.config.max_position_embeddings
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """A conversation as a prompt, up to where the assistant's answer begins.
+
+        Raises:
+            BadData: for a message with the text of a special token.
+        """
+        return encode_messages(self.tokenizer, messages)
+
+    def encode(self, text: str) -> list[int]:
+        """A text to go on with; what looks like a special token in it is plain text."""
+        return next(encode_texts(self.tokenizer, [text]))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, without special tokens."""
+        return self.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+    def canvas(self, prompt: Sequence[int], tokens: int) -> list[int]:
+        """As many masks after a prompt as are wanted and have room.
+
+        Raises:
+            BadData: if the prompt leaves no room.
+        """
+        room = self.context - len(prompt)
+        if room < 1:
+            raise BadData(
+                f"the prompt has {len(prompt)} tokens and the context of {self.name} "
+                f"{self.context}: shorten it"
+            )
+        return [self.special.mask] * min(tokens, room)
+
+    def infill(
+        self, text: str, lengths: Sequence[int], config: DecodingParams, seed: int
+    ) -> tuple[str, Filling]:
+        """Fill every `<|mask|>` in a text.
+
+        Args:
+            text: what is given, with `<|mask|>` for each hole.
+            lengths: tokens to try for each hole.
+            config: how to decode.
+            seed: of the draws.
+
+        Returns:
+            The whole text, and what was written into it. A text that begins with a hole is
+            filled after the token that separates documents.
+
+        Raises:
+            BadData: for a text without a hole or too long for the context, and too many
+                combinations of lengths.
+        """
+        parts = list(encode_texts(self.tokenizer, text.split(MASK)))
+        holes = len(parts) - 1
+        if not holes:
+            raise BadData(f"the text has no hole: write {MASK} where something is missing")
+        if len(lengths) ** holes > MOST_COMBINATIONS:
+            raise BadData(
+                f"{len(lengths)} lengths in {holes} holes are {len(lengths) ** holes} combinations "
+                f"and at most {MOST_COMBINATIONS} are tried: give fewer lengths"
+            )
+        parts[0] = parts[0] or [self.special.end_of_text]
+        filling = fill(
+            self.model,
+            parts,
+            [lengths] * holes,
+            config,
+            self.special.mask,
+            self.special.end_of_text,
+            self.special.pad,
+            torch.Generator().manual_seed(seed),
+        )[0]
+        given = text.split(MASK)
+        filled = [
+            self.decode(hole) + part for hole, part in zip(filling.holes, given[1:], strict=True)
+        ]
+        return given[0] + "".join(filled), filling
+
+    def pieces(self, completion: Completion) -> list[str]:
+        """Each token of a completion as text."""
+        return [self.text_of(token) for token in completion.tokens]
+
+
+def open_speaker(path: str | Path, device: str | None = None) -> Speaker:
+    """Load a checkpoint to be asked.
+
+    Args:
+        path: a directory in any layout that `diffucoder.model.load` takes, or a hub name.
+        device: where it computes; a GPU if there is one, if not given.
+
+    Raises:
+        BadCheckpoint: if it cannot be loaded, is autoregressive, or lacks special tokens.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
+    model, tokenizer = load(path, dtype=dtype)
+    if getattr(model.config, "is_causal", True):
+        raise BadCheckpoint(
+            f"{path}: attention is causal, and a diffusion sampler looks both ways: give a "
+            "checkpoint that went through adaptation"
+        )
+    try:
+        special = special_ids(tokenizer)
+    except BadData as error:
+        raise BadCheckpoint(f"{path}: {error}") from error
+    return Speaker(str(path), model.to(place), tokenizer, special, token_texts(tokenizer))
+
+
+def pace(
+    tokens_per_step: int = 1, block_length: int | None = None, **options: Any
+) -> DecodingParams:
+    """How to decode canvases of any length.
+
+    Args:
+        tokens_per_step: revealed at each step.
+        block_length: tokens of a block, a multiple of `tokens_per_step`; None is one block.
+        **options: of `DecodingParams`, but for the length and the steps.
+
+    Raises:
+        BadParameters: for options that `DecodingParams` refuses.
+    """
+    steps = block_length or 1
+    try:
+        return DecodingParams(
+            max_new_tokens=tokens_per_step * steps,
+            steps=steps,
+            block_length=block_length,
+            **{"rule": "entropy", "eps": 0.0, "drop_after_end": True, "max_padding": 0.1} | options,
+        )
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'decoding'}: {e['msg']}" for e in error.errors()
+        )
+        raise BadParameters(told) from error
