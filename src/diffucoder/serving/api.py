@@ -183,7 +183,8 @@ async def _body(server: Server, request: HttpRequest) -> dict[str, Any]:
         raise HTTPException(400, f"the body is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise HTTPException(400, "the body is no JSON object")
-    return {name: value for name, value in found.items() if name not in IGNORED}
+    # Clients spell out what they do not use.
+    return {k: v for k, v in found.items() if k not in IGNORED and v is not None}
 
 
 async def _answer(
