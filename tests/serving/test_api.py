@@ -245,6 +245,8 @@ def test_time_is_limited_while_decoding_and_waiting(serve: Serve, slow: None) ->
         ({"n": 17}, "1 to 16 choices"),
         ({"temperature": -1}, "temperature"),
         ({"logprobs": 3}, "logprobs"),
+        ({"stop": ["a"] * 17}, "stop"),
+        ({"prompt": []}, "1 to 16 choices"),
         ({"extra_body": {"rule": "guess"}}, "rule"),
         ({"extra_body": {"colour": "red"}}, "colour"),
         ({"extra_body": {"block_length": 4, "tokens_per_step": 3}}, "block"),
@@ -271,6 +273,11 @@ def test_bodies_are_limited(serve: Serve) -> None:
     assert place.ask("POST", "/v1/completions", b"{")[0] == 400
     assert place.ask("POST", "/v1/completions", b"[" * 900)[0] == 400
     assert place.ask("POST", "/v1/completions", b'{"prompt": "a"}', "text/plain")[0] == 415
+    for body in (b'{"prompt": "\\ud800"}', b'{"prompt": "a", "temperature": NaN}'):
+        assert place.ask("POST", "/v1/completions", body)[0] == 400
+    assert place.ask("POST", "/v1/completions", b'{"prompt": "\xff"}')[0] == 400
+    status, told = place.ask("GET", "/v1/nowhere")
+    assert (status, json.loads(told)["error"]["message"]) == (404, "Not Found")
     with socket.create_connection(("127.0.0.1", place.port), timeout=20) as person:
         person.sendall(
             b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -1,5 +1,7 @@
 """A checkpoint asked in text."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,15 @@ def test_dreams_layout_is_taken_and_answers_alike(
 def test_an_autoregressive_checkpoint_is_refused(autoregressive: Path) -> None:
     with pytest.raises(BadCheckpoint, match="causal"):
         open_speaker(autoregressive, "cpu")
+
+
+def test_a_conversation_that_the_template_refuses(speaker: Speaker) -> None:
+    picky = copy.copy(speaker.tokenizer)
+    picky.chat_template = "{{ raise_exception('users first') }}"
+    with pytest.raises(BadData, match="users first"):
+        replace(speaker, tokenizer=picky).chat([{"role": "user", "content": "a"}])
+    with pytest.raises(BadData, match="special tokens"):
+        speaker.chat([{"role": "user", "content": "a<|im_end|>"}])
 
 
 def test_paces() -> None:

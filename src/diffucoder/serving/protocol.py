@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from diffucoder.config.decoding import Caching, Rule
 
-Stops = str | list[Annotated[str, Field(min_length=1)]] | None
+Stops = str | Annotated[list[str], Field(max_length=16)] | None
 
 # Asked for by name or by none, they change nothing.
 IGNORED = ("user", "metadata", "store")

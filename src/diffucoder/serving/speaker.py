@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from pydantic import ValidationError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -55,9 +56,15 @@ class Speaker:
         """A conversation as a prompt, up to where the assistant's answer begins.
 
         Raises:
-            BadData: for a message with the text of a special token.
+            BadData: for a message with the text of a special token, a conversation that the chat
+                template refuses, and a tokenizer without a template.
         """
-        return encode_messages(self.tokenizer, messages)
+        try:
+            return encode_messages(self.tokenizer, messages)
+        except BadData:
+            raise
+        except (TemplateError, ValueError) as error:
+            raise BadData(f"the chat template of {self.name} refuses this: {error}") from error
 
     def encode(self, text: str) -> list[int]:
         """A text to go on with; what looks like a special token in it is plain text."""
