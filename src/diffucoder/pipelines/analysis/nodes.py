@@ -111,9 +111,14 @@ def write_report(
     pass_rate_figure: "go.Figure",
     temperature_figure: "go.Figure",
     ar_figure: "go.Figure",
+    estimator_noise: pd.DataFrame | None,
+    estimator_cost: pd.DataFrame | None,
+    estimator_figure: "go.Figure | None",
+    ablation_summary: pd.DataFrame | None,
+    ablation_figure: "go.Figure | None",
     parameters: dict[str, Any],
 ) -> str:
-    """The page that tells the run from top to bottom."""
+    """The page that tells the run from top to bottom; the studies' part if they were run."""
     from diffucoder.evaluation import report
     from diffucoder.evaluation.claims import all_claims
     from diffucoder.evaluation.measures import full_steps, orders
@@ -140,6 +145,9 @@ def write_report(
             "temperatures": temperature_figure,
             "autoregressiveness": ar_figure,
         },
+        studies=report.Studies(
+            estimator_noise, estimator_cost, estimator_figure, ablation_summary, ablation_figure
+        ),
         data_report=data_report,
         notes=evaluation_notes,
         parameters=parameters,
