@@ -16,7 +16,7 @@ import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation import figures, measures, report
-from diffucoder.evaluation.claims import all_claims
+from diffucoder.evaluation.claims import Tables, all_claims
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 SHOW_SCRIPT = "<script>window.shown = 1</script>"
@@ -82,7 +82,7 @@ def render(completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapP
     return lambda studies: report.render(
         pass_at_k=pass_at_k,
         sweep_pass_at_k=sweep_pass_at_k,
-        claims=all_claims(completions, sweep, order, 0.2, bootstrap, seed=0),
+        claims=all_claims([Tables(completions, sweep, order, 0.2)], bootstrap, seed=0),
         samples=report.sample_problems(completions),
         traces=report.traces(sweep),
         figures=drawn,
@@ -108,7 +108,7 @@ def test_headline_numbers_are_the_tables(page: str) -> None:
 def test_every_section_tells_its_part(page: str) -> None:
     text = text_of(page)
     for part in (
-        "change +40.0 points",
+        "+40.0 points [",
         "not_utf8 <i> 100",
         "1,280 tokens of 900 documents",
         "rl 50",

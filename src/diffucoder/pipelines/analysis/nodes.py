@@ -116,26 +116,28 @@ def write_report(
     estimator_figure: "go.Figure | None",
     ablation_summary: pd.DataFrame | None,
     ablation_figure: "go.Figure | None",
+    ablation_passes: pd.DataFrame | None,
     parameters: dict[str, Any],
 ) -> str:
     """The page that tells the run from top to bottom; the studies' part if they were run."""
     from diffucoder.evaluation import report
-    from diffucoder.evaluation.claims import all_claims
+    from diffucoder.evaluation.claims import Tables, all_claims
     from diffucoder.evaluation.measures import full_steps, orders
 
     analysis = AnalysisParams.model_validate(parameters["analysis"])
     order = orders(full_steps(temperature_completions), analysis.ar_ks)
+    run = Tables(
+        completions,
+        temperature_completions,
+        order,
+        analysis.half_step_temperature,
+        estimator_noise,
+        ablation_passes,
+    )
     return report.render(
         pass_at_k=pass_at_k,
         sweep_pass_at_k=temperature_pass_at_k,
-        claims=all_claims(
-            completions,
-            temperature_completions,
-            order,
-            analysis.half_step_temperature,
-            analysis.bootstrap,
-            parameters["seed"],
-        ),
+        claims=all_claims([run], analysis.bootstrap, parameters["seed"]),
         samples=report.sample_problems(completions),
         traces=report.traces(temperature_completions),
         figures={
