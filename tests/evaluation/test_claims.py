@@ -78,7 +78,7 @@ def test_what_was_not_measured_is_undecided_and_says_how_to(
     assert {claim.verdict for claim in claims} == {"undecided"}
     assert {claim.seeds for claim in claims} == {0}
     assert "--pipeline=lab" in find(claims, "of a token").evidence
-    assert "--pipeline=ablation" in find(claims, "full-mask one").evidence
+    assert "--pipeline=ablation" in find(claims, "equal compute, full-mask").evidence
 
 
 def noise(share: float) -> pd.DataFrame:
@@ -109,17 +109,19 @@ def test_estimators_are_judged_by_the_ablation(
 ) -> None:
     shares = {"start": 0.5, "coupled": 0.75, "full_mask": 0.25, "decoupled": 1.0}
     passes = pd.DataFrame(
-        {"cell": cell, "seed": seed, "problem_id": f"p{n}", "passed": share}
+        {"cell": cell, "seed": seed, "at": at, "problem_id": f"p{n}", "passed": share - loss}
         for cell, share in shares.items()
+        for at, loss in (("equal steps", 0.0), ("equal compute", 0.6 * (cell == "coupled")))
         for seed in (0, 1)
         for n in range(4)
     )
     claims = all_claims([tables(completions, sweep, passes=passes)], bootstrap, 0)
-    full = find(claims, "full-mask one")
+    full = find(claims, "equal steps, full-mask")
     assert (full.verdict, full.seeds, full.problems) == ("supported", 2, 4)
     assert full.evidence == "full-mask: 25.0%; coupled: 75.0%; both started from 50.0%."
     assert full.effect == pytest.approx((50.0, 50.0, 50.0))
-    assert find(claims, "decoupled one").verdict == "contradicted"
+    assert find(claims, "equal steps, decoupled").verdict == "contradicted"
+    assert find(claims, "equal compute, full-mask").verdict == "contradicted"
 
 
 def test_seeds_are_judged_together(bootstrap: BootstrapParams) -> None:

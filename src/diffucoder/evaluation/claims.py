@@ -6,11 +6,12 @@ run by itself, and the runs of several seeds are judged together.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import pandas as pd
 
-from diffucoder.config.ablation import START
+from diffucoder.config.ablation import AT, START
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import interval, seeds_interval
 from diffucoder.evaluation.estimators import VARIANCE_SHARE
@@ -202,22 +203,21 @@ def _gains(heldout: pd.DataFrame) -> Iterator[Effect]:
 
 
 def _against_other_estimators(passes: pd.DataFrame | None) -> Iterator[Effect]:
-    for other in ("full_mask", "decoupled"):
+    for other, at in product(("full_mask", "decoupled"), AT):
         label = other.replace("_", "-")
         claim = f"RL with the coupled estimator beats RL with the {label} one."
-        measure = f"held-out pass@1 after equal optimizer steps, {label} to coupled"
+        measure = f"held-out pass@1 at {at}, {label} to coupled"
         cells = set() if passes is None else set(passes["cell"])
         if passes is None or not {"coupled", other} <= cells:
             missing = "Not measured: `kedro run --pipeline=ablation`, then analysis, would."
             yield Effect(claim, measure, 1, "points", (), evidence=missing)
             continue
+        asked = passes[passes["at"] == at]
         own, others = (
-            passes[passes["cell"] == cell].pivot(
-                index="seed", columns="problem_id", values="passed"
-            )
+            asked[asked["cell"] == cell].pivot(index="seed", columns="problem_id", values="passed")
             for cell in ("coupled", other)
         )
-        start = passes[passes["cell"] == START]["passed"].mean()
+        start = asked[asked["cell"] == START]["passed"].mean()
         evidence = (
             f"{label}: {others.to_numpy().mean():.1%}; coupled: {own.to_numpy().mean():.1%}; "
             f"both started from {start:.1%}."
