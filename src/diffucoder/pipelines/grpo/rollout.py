@@ -4,8 +4,8 @@ Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas posit
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +18,16 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.decoding import generate
 from diffucoder.engine.context import Context
+from diffucoder.pipelines.grpo.feedback import executed_tokens, process_rewards
+from diffucoder.pipelines.grpo.tasks import Scored, Task
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, score
-from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
+from diffucoder.rewards.sandbox import Program, Sandbox
 from diffucoder.rl.advantages import advantages, zero_variance
 from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 # Namespaces of draws, apart from the optimizer's own (step, iteration, row).
 ROLLOUT, VALIDATION, ORDER = -1, -2, -3
-
-
-@dataclass(frozen=True)
-class Task:
-    """A problem with its prompt in tokens."""
-
-    problem_id: str
-    prompt: str
-    prompt_tokens: list[int]
-    entry_point: str
-    tests: list[str] | str
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], prompt_tokens: list[int]) -> "Task":
-        """Make a task from a row of the problem table."""
-        tests = record["check"] or list(record["tests"])
-        return cls(
-            record["problem_id"], record["prompt"], prompt_tokens, record["entry_point"], tests
-        )
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A completion and what became of it."""
-
-    tokens: list[int]
-    text: str
-    verdict: Verdict
-    reward: float
-    parts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -219,6 +191,11 @@ class Sampler:
             self.special.pad,
             groups.reveal_step,
         )
+        if self.params.executed_only:
+            repeated = [task for task in groups.tasks for _ in range(groups.size)]
+            length = batch.completion_ids.shape[1]
+            ran_BL = executed_tokens(repeated, groups.scored, self.tokenizer, length)
+            batch = replace(batch, completion_mask=batch.completion_mask & ran_BL)
         options = self.params.advantages
         return Rollout(
             groups.tasks,
@@ -247,7 +224,7 @@ class Sampler:
         streams = [self.context.generator(step, ROLLOUT, row, *extra) for row in rows]
         sampled = self._sample(model, repeated, self.params.decoding, streams)
         began = time.monotonic()
-        scored = self._score(repeated, sampled.texts, sampled.tokens)
+        scored = self._score(repeated, sampled.texts, sampled.tokens, trained_on=True)
         seconds = time.monotonic() - began
         return Groups(tasks, scored, sampled.canvas, sampled.reveal_step, seconds)
 
@@ -258,7 +235,7 @@ class Sampler:
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
         sampled = self._sample(model, repeated, options.decoding, streams)
-        scored = self._score(repeated, sampled.texts, sampled.tokens)
+        scored = self._score(repeated, sampled.texts, sampled.tokens, trained_on=False)
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
@@ -297,19 +274,32 @@ class Sampler:
         return Sampled(canvas_BL, reveal_step_BL, texts, tokens)
 
     def _score(
-        self, tasks: Sequence[Task], texts: Sequence[str], tokens: Sequence[list[int]]
+        self,
+        tasks: Sequence[Task],
+        texts: Sequence[str],
+        tokens: Sequence[list[int]],
+        trained_on: bool,
     ) -> list[Scored]:
+        texts = [task.given + text for task, text in zip(tasks, texts, strict=True)]
         codes = [extract_code(text) for text in texts]
         programs = [
             Program(code or "", task.tests, task.entry_point)
             for code, task in zip(codes, tasks, strict=True)
         ]
-        verdicts = self.sandbox.run(programs)
+        traced = trained_on and self.params.executed_only
+        verdicts = self.sandbox.run(programs, executed_lines=traced)
         records = [
             RewardRecord(task.prompt, text, code, verdict)
             for task, text, code, verdict in zip(tasks, texts, codes, verdicts, strict=True)
         ]
         totals, parts = score(records, self.params.rewards)
+        if trained_on and self.params.process_weight > 0:
+            shares = process_rewards(self.sandbox, tasks, codes)
+            totals = [
+                total + self.params.process_weight * share
+                for total, share in zip(totals, shares, strict=True)
+            ]
+            parts = [part | {"process": share} for part, share in zip(parts, shares, strict=True)]
         return [Scored(*row) for row in zip(tokens, texts, verdicts, totals, parts, strict=True)]
 
 
