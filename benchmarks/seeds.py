@@ -119,13 +119,13 @@ def costs(seeds: list[dict[str, Any]]) -> str:
     )
 
 
-def between_markers(text: str, table: str) -> str:
+def between_markers(text: str, table: str, markers: tuple[str, str] = MARKERS) -> str:
     """`text` with what stands between the markers replaced by `table`."""
-    begin, end = map(re.escape, MARKERS)
-    replacement = f"{MARKERS[0]}\n{table}\n{MARKERS[1]}"
+    begin, end = map(re.escape, markers)
+    replacement = f"{markers[0]}\n{table}\n{markers[1]}"
     changed, count = re.subn(f"{begin}.*?{end}", lambda _: replacement, text, flags=re.DOTALL)
     if count != 1:
-        raise ValueError(f"README.md must hold the markers {MARKERS} once, found {count}")
+        raise ValueError(f"README.md must hold the markers {markers} once, found {count}")
     return changed
 
 

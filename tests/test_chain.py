@@ -15,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from diffucoder.pipeline_registry import STAGES
 from diffucoder.rewards.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
@@ -77,8 +78,11 @@ def test_summary_has_the_headline_numbers(project: Project) -> None:
 
 
 def test_every_entry_of_the_catalog_was_made(project: Project) -> None:
-    for file in sorted((ROOT / "conf" / "base" / "catalog").glob("*.yml")):
-        for name, entry in yaml.safe_load(file.read_text()).items():
+    for stage in STAGES:
+        file = ROOT / "conf" / "base" / "catalog" / f"{stage}.yml"
+        entries = yaml.safe_load(file.read_text())
+        # Others read what the studies leave, which are no part of the chain.
+        for name, entry in ((n, e) for n, e in entries.items() if "filepath" in e):
             path = Path(entry["filepath"].replace("${globals:data}", str(project.data)))
             assert path.exists(), name
 

@@ -8,12 +8,16 @@ BOOTSTRAP = BootstrapParams(resamples=500, confidence=0.95)
 
 
 def curves() -> pd.DataFrame:
-    """Two cells, two seeds, ten steps; `dear` costs twice as much and learns twice as fast."""
+    """Two cells, two seeds, ten steps; `dear` costs twice as much and learns twice as fast.
+
+    At equal compute it is trained for five steps.
+    """
     return pd.DataFrame(
         [
             {
                 "cell": cell,
                 "seed": seed,
+                "at": at,
                 "step": step,
                 "name": "reward/total",
                 "value": pace * step + 0.1 * seed,
@@ -21,7 +25,8 @@ def curves() -> pd.DataFrame:
             }
             for cell, price, pace in (("cheap", 10, 1.0), ("dear", 20, 2.0))
             for seed in (0, 1)
-            for step in range(1, 11)
+            for at in ("equal steps", "equal compute")
+            for step in range(1, 6 if (cell, at) == ("dear", "equal compute") else 11)
         ]
     )
 
@@ -34,8 +39,9 @@ def passes() -> pd.DataFrame:
     }
     return pd.DataFrame(
         [
-            {"cell": cell, "seed": seed, "problem_id": f"p{number}", "passed": share}
+            {"cell": cell, "seed": seed, "at": at, "problem_id": f"p{number}", "passed": share}
             for cell, rows in shares.items()
+            for at in ("equal steps", "equal compute")
             for seed, row in enumerate(rows)
             for number, share in enumerate(row)
         ]

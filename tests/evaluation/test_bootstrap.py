@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from diffucoder.evaluation.bootstrap import cluster_interval, interval, ratio_interval
+from diffucoder.evaluation.bootstrap import (
+    cluster_interval,
+    interval,
+    ratio_interval,
+    seeds_interval,
+)
 
 
 def test_interval_of_a_share_is_near_the_normal_one() -> None:
@@ -53,6 +58,21 @@ def test_differences_between_seeds_widen_the_interval() -> None:
     # The mean of three draws of -0.2, 0, 0.2 spreads by 0.2 * sqrt(2/3) / sqrt(3).
     assert narrow[1] - narrow[0] < 0.1
     assert wide[1] - wide[0] == pytest.approx(2 * 1.96 * 0.2 * np.sqrt(2) / 3, rel=0.25)
+
+
+def test_seeds_of_equal_size_are_clusters() -> None:
+    table = np.random.default_rng(0).random((4, 60)) + np.arange(4)[:, None]
+    expected = cluster_interval(table, 4000, 0.95, 0)
+    assert seeds_interval(table.tolist(), 4000, 0.95, 0) == pytest.approx(expected, abs=0.1)
+
+
+def test_each_seed_counts_once_however_many_problems_it_has() -> None:
+    low, high = seeds_interval([[0.0] * 99, [1.0]], 4000, 0.95, 0)
+    assert (low, high) == (0.0, 1.0)
+    middle = seeds_interval([[0.0] * 99, [1.0]], 4000, 0.4, 0)
+    assert middle == (0.5, 0.5)
+    with pytest.raises(ValueError, match="no values"):
+        seeds_interval([[0.5], []], 100, 0.95, 0)
 
 
 @pytest.mark.parametrize(

@@ -4,76 +4,132 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.claims import Claim, all_claims, outcome
+from diffucoder.evaluation.claims import Claim, Effect, Tables, all_claims, judge, verdict
 from diffucoder.evaluation.measures import full_steps, orders
 
-
-def claims_of(
-    completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
-) -> dict[str, Claim]:
-    order = orders(full_steps(sweep), [1])
-    found = all_claims(completions, sweep, order, 0.2, bootstrap, seed=0)
-    return {claim.statement: claim for claim in found}
+SWAP = {"instruct": "grpo", "grpo": "instruct"}
 
 
-def starting_with(claims: dict[str, Claim], start: str) -> Claim:
-    return next(claim for statement, claim in claims.items() if statement.startswith(start))
+def tables(completions: pd.DataFrame, sweep: pd.DataFrame, **studies: pd.DataFrame) -> Tables:
+    return Tables(completions, sweep, orders(full_steps(sweep), [1]), 0.2, **studies)
+
+
+def find(claims: list[Claim], text: str) -> Claim:
+    """The only row whose claim or measure holds the text."""
+    (found,) = (claim for claim in claims if text in f"{claim.claim} {claim.measure}")
+    return found
 
 
 @pytest.mark.parametrize(
     ("low", "high", "sign", "expected"),
     [
-        (0.1, 0.2, 1, "shown"),
+        (0.1, 0.2, 1, "supported"),
         (0.1, 0.2, -1, "contradicted"),
-        (-0.2, -0.1, -1, "shown"),
+        (-0.2, -0.1, -1, "supported"),
         (-0.2, -0.1, 1, "contradicted"),
-        (-0.1, 0.1, 1, "open"),
-        (0.0, 0.1, 1, "open"),
+        (-0.1, 0.1, 1, "undecided"),
+        (0.0, 0.1, 1, "undecided"),
     ],
 )
-def test_outcome_is_the_side_of_the_interval(
+def test_verdict_is_the_side_of_the_interval(
     low: float, high: float, sign: int, expected: str
 ) -> None:
-    assert outcome({"low": low, "high": high}, sign) == expected
+    assert verdict(low, high, sign) == expected
 
 
-def test_a_gain_is_shown_with_its_numbers(
+def test_a_gain_is_told_with_its_numbers(
     completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    claim = starting_with(claims_of(completions, sweep, bootstrap), "Coupled-GRPO raises")
-    assert claim.outcome == "shown"
-    assert "instruct: 50.0%; coupled-GRPO: 90.0%; change +40.0 points" in claim.evidence
-    assert claim.evidence.endswith("10 problems.")
+    claim = find(all_claims([tables(completions, sweep)], bootstrap, 0), "pass@1, sampled")
+    assert claim.verdict == "supported"
+    assert claim.evidence == "instruct: 50.0%; coupled-GRPO: 90.0%."
+    assert claim.written.startswith("+40.0 points [")
+    assert (claim.seeds, claim.problems) == (1, 10)
 
 
 def test_a_loss_is_told_as_one(
     completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    swapped = completions.assign(
-        checkpoint=completions["checkpoint"].replace({"instruct": "grpo", "grpo": "instruct"})
-    )
-    claim = starting_with(claims_of(swapped, sweep, bootstrap), "Coupled-GRPO raises")
-    assert claim.outcome == "contradicted"
-    assert "change -40.0 points" in claim.evidence
+    swapped = completions.assign(checkpoint=completions["checkpoint"].replace(SWAP))
+    claim = find(all_claims([tables(swapped, sweep)], bootstrap, 0), "pass@1, sampled")
+    assert claim.verdict == "contradicted"
+    assert claim.effect is not None and claim.effect[0] == pytest.approx(-40)
 
 
 def test_order_temperature_and_half_steps(
     completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    claims = claims_of(completions, sweep, bootstrap)
-    hotter = starting_with(claims, "Instruct: a higher temperature makes")
-    assert hotter.outcome == "shown"
-    assert "T = 0.2: 100.0%; T = 1: 33.3%" in hotter.evidence
+    claims = all_claims([tables(completions, sweep)], bootstrap, 0)
+    hotter = find(claims, "AR-ness@1 of instruct")
+    assert hotter.verdict == "supported"
+    assert hotter.evidence == "T = 0.2: 100.0%; T = 1: 33.3%."
     # Both checkpoints decode alike, so nothing is shown of RL.
-    assert starting_with(claims, "After coupled-GRPO decoding is less").outcome == "open"
-    half = starting_with(claims, "After coupled-GRPO, decoding in half")
-    assert half.outcome == "shown"
+    assert find(claims, "less left to right after coupled-GRPO").verdict == "undecided"
+    half = find(claims, "lost by half")
+    assert half.verdict == "supported"
     assert "instruct 100.0% and 0.0%; coupled-GRPO 100.0% and 100.0%" in half.evidence
 
 
-def test_without_completions_claims_stay_open(
+def test_what_was_not_measured_is_undecided_and_says_how_to(
     completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
     alone = completions[completions["checkpoint"] == "adapted"]
-    claims = claims_of(alone, sweep.iloc[:0], bootstrap)
-    assert {claim.outcome for claim in claims.values()} == {"open"}
+    claims = all_claims([tables(alone, sweep.iloc[:0])], bootstrap, 0)
+    assert {claim.verdict for claim in claims} == {"undecided"}
+    assert {claim.seeds for claim in claims} == {0}
+    assert "--pipeline=lab" in find(claims, "of a token").evidence
+    assert "--pipeline=ablation" in find(claims, "equal compute, full-mask").evidence
+
+
+def noise(share: float) -> pd.DataFrame:
+    """Coupled masks against independent ones, at two budgets; the larger one does not count."""
+    about = {"estimator": "coupled", "measure": "variance_share", "n": 32}
+    ends = {"mean": share, "low": share - 0.1, "high": share + 0.1}
+    return pd.DataFrame(
+        about | {"level": level, "forwards": passes} | (ends if passes == 3 else worse)
+        for level in ("token", "sequence")
+        for passes, worse in ((6, {"mean": 9.0, "low": 8.0, "high": 10.0}), (3, {}))
+    )
+
+
+def test_variance_is_judged_by_the_lab(
+    completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
+) -> None:
+    runs = [tables(completions, sweep, noise=noise(share)) for share in (0.8, 1.3)]
+    alone = find(all_claims(runs[:1], bootstrap, 0), "of a token")
+    assert alone.verdict == "supported" and alone.written == "-20.0 % [-30.0, -10.0]"
+    assert alone.evidence == "3 passes a completion, 32 completions."
+    both = find(all_claims(runs, bootstrap, 0), "of a token")
+    assert both.verdict == "undecided" and both.seeds == 2
+    assert both.effect == pytest.approx((5.0, -20.0, 30.0))
+
+
+def test_estimators_are_judged_by_the_ablation(
+    completions: pd.DataFrame, sweep: pd.DataFrame, bootstrap: BootstrapParams
+) -> None:
+    shares = {"start": 0.5, "coupled": 0.75, "full_mask": 0.25, "decoupled": 1.0}
+    passes = pd.DataFrame(
+        {"cell": cell, "seed": seed, "at": at, "problem_id": f"p{n}", "passed": share - loss}
+        for cell, share in shares.items()
+        for at, loss in (("equal steps", 0.0), ("equal compute", 0.6 * (cell == "coupled")))
+        for seed in (0, 1)
+        for n in range(4)
+    )
+    claims = all_claims([tables(completions, sweep, passes=passes)], bootstrap, 0)
+    full = find(claims, "equal steps, full-mask")
+    assert (full.verdict, full.seeds, full.problems) == ("supported", 2, 4)
+    assert full.evidence == "full-mask: 25.0%; coupled: 75.0%; both started from 50.0%."
+    assert full.effect == pytest.approx((50.0, 50.0, 50.0))
+    assert find(claims, "equal steps, decoupled").verdict == "contradicted"
+    assert find(claims, "equal compute, full-mask").verdict == "contradicted"
+
+
+def test_seeds_are_judged_together(bootstrap: BootstrapParams) -> None:
+    one, other = (
+        Effect("claim", "measure", 1, "points", ((gain,) * 3,), evidence="one run")
+        for gain in (0.3, -0.1)
+    )
+    assert judge([one], bootstrap, 0).verdict == "supported"
+    both = judge([one, other], bootstrap, 0)
+    assert both.verdict == "undecided" and both.evidence == ""
+    assert both.effect == pytest.approx((10.0, -10.0, 30.0))

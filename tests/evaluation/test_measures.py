@@ -79,12 +79,3 @@ def test_summary_of_orders_counts_completions_and_problems(
     assert len(found) == 2 * 2 * 2  # checkpoints, temperatures, kinds
     assert set(found["n_problems"]) == {6}
     assert set(found["n_completions"]) == {12}
-
-
-def test_paired_difference_uses_shared_problems_alone(bootstrap: BootstrapParams) -> None:
-    before = pd.Series({"a": 0.0, "b": 0.5, "c": 1.0})
-    after = pd.Series({"a": 1.0, "b": 1.0, "d": 0.0})
-    found = measures.paired_difference(before, after, bootstrap, seed=0)
-    assert found["mean"] == pytest.approx(0.75)
-    assert found["low"] == pytest.approx(0.5)
-    assert found["high"] == pytest.approx(1.0)

@@ -5,16 +5,18 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation import figures, measures, report
-from diffucoder.evaluation.claims import all_claims
+from diffucoder.evaluation.claims import Tables, all_claims
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 SHOW_SCRIPT = "<script>window.shown = 1</script>"
@@ -52,13 +54,21 @@ NOTES = {
 }
 
 
+Render = Callable[[report.Studies], str]
+
+
 @pytest.fixture(scope="module")
-def page(
+def page(render: Render) -> str:
+    return render(report.Studies())
+
+
+@pytest.fixture(scope="module")
+def render(
     completions: pd.DataFrame,
     sweep: pd.DataFrame,
     reveals: pd.DataFrame,
     bootstrap: BootstrapParams,
-) -> str:
+) -> Render:
     pass_at_k = measures.estimates(completions, KEYS, [1], bootstrap, seed=0)
     sweep_pass_at_k = measures.estimates(sweep, KEYS, [1, 2], bootstrap, seed=0)
     order = measures.orders(measures.full_steps(sweep), [1])
@@ -74,13 +84,14 @@ def page(
             measures.summarise_orders(order, bootstrap, seed=0)
         ),
     }
-    return report.render(
+    return lambda studies: report.render(
         pass_at_k=pass_at_k,
         sweep_pass_at_k=sweep_pass_at_k,
-        claims=all_claims(completions, sweep, order, 0.2, bootstrap, seed=0),
+        claims=all_claims([Tables(completions, sweep, order, 0.2)], bootstrap, seed=0),
         samples=report.sample_problems(completions),
         traces=report.traces(sweep, reveals),
         figures=drawn,
+        studies=studies,
         data_report=DATA_REPORT,
         notes=NOTES,
         parameters={"seed": 7, "evaluation": {"sampled": {"top_p": 0.95}, "ks": [1]}},
@@ -102,7 +113,7 @@ def test_headline_numbers_are_the_tables(page: str) -> None:
 def test_every_section_tells_its_part(page: str) -> None:
     text = text_of(page)
     for part in (
-        "change +40.0 points",
+        "+40.0 points [",
         "not_utf8 <i> 100",
         "1,280 tokens of 900 documents",
         "rl 50",
@@ -116,6 +127,26 @@ def test_every_section_tells_its_part(page: str) -> None:
         "diffucoder, seed 7",
     ):
         assert part in text, part
+
+
+def test_studies_are_shown_where_they_were_run(page: str, render: Render) -> None:
+    assert 'id="estimators"' not in page and 'id="ablation"' not in page
+    noise = {"estimator": "coupled", "forwards_a_call": 3, "forwards": 6, "level": "token"}
+    noise |= {"measure": "squared_error", "mean": 0.123456, "low": 0.1, "high": 0.2, "n": 32}
+    cost = {"estimator": "coupled", "forwards": 3, "completions": 4}
+    cost |= {"seconds": 0.25, "activations_mb": 12.0}
+    cell = {"cell": "coupled", "measure": "pass@1 gain", "at": "equal steps"}
+    cell |= {"mean": 0.07, "low": 0.01, "high": 0.13, "seeds": 3}
+    lab = report.Studies(pd.DataFrame([noise]), pd.DataFrame([cost]), go.Figure())
+    shown = text_of(render(lab))
+    assert "coupled 6 token squared error 0.123 0.1 to 0.2 32" in shown
+    assert "coupled 3 0.25 12 MB" in shown and "Ablation" not in shown
+    both = report.Studies(*lab_parts(lab), pd.DataFrame([cell]), go.Figure())
+    assert "coupled pass@1 gain equal steps 0.07 0.01 to 0.13 3" in text_of(render(both))
+
+
+def lab_parts(studies: report.Studies) -> tuple[pd.DataFrame, pd.DataFrame, go.Figure]:
+    return studies.noise, studies.cost, studies.estimators
 
 
 class Elements(HTMLParser):

@@ -129,7 +129,8 @@ def stage_job(
             rows.to_parquet(inputs / "pairs.parquet")
             given = {"model": checkpoint, "tokenized_pairs": inputs / "pairs.parquet"}
         else:
-            read = often(stage, "training") | {"reference_sync_every": 1, "beta": 1.0}
+            read = often(stage, "training") | {"reference_sync_every": 1}
+            read["objective"]["grpo"]["beta"] = 1.0
             read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
             read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
             read["validation"]["every"] = 1

@@ -13,6 +13,10 @@ from diffucoder.config.training import EngineParams
 # What an untrained starting point is called beside the cells.
 START = "start"
 
+# What the trainings of two cells have in common when they are compared.
+EQUAL_STEPS, EQUAL_COMPUTE = "equal steps", "equal compute"
+AT = (EQUAL_STEPS, EQUAL_COMPUTE)
+
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 

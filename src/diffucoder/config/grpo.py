@@ -26,6 +26,19 @@ class ValidationParams(Params):
     decoding: DecodingParams
 
 
+class CurriculumParams(Params):
+    """StepCoder's curriculum: completing ever longer parts of reference solutions.
+
+    Attributes:
+        stages: how many there are; the last asks for whole solutions, and with 1 there is none
+            else.
+        threshold: pass rate of a step's completions at which the next stage begins.
+    """
+
+    stages: int = Field(ge=1)
+    threshold: float = Field(gt=0, le=1)
+
+
 class GrpoParams(Params):
     """Reinforcement learning against unit tests.
 
@@ -42,6 +55,10 @@ class GrpoParams(Params):
         objective: the loss over them.
         advantages: how rewards become advantages.
         rewards: reward functions and weights.
+        process_weight: weight of the share of a program's prefixes that run, added to the rewards;
+            0 runs no prefixes.
+        executed_only: whether tokens of lines that no test ran are left out of the loss.
+        curriculum: how much of a solution is asked for.
         sandbox: limits of the programs.
         validation: how the checkpoint is chosen.
         lora: adapters to train instead of all weights; None trains all.
@@ -61,6 +78,9 @@ class GrpoParams(Params):
     objective: ObjectiveParams
     advantages: AdvantageParams
     rewards: RewardParams
+    process_weight: float = Field(ge=0, allow_inf_nan=False)
+    executed_only: bool
+    curriculum: CurriculumParams
     sandbox: SandboxParams
     validation: ValidationParams
     lora: LoraParams | None

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from pandera.typing import Series
 
-from diffucoder.config.ablation import START
+from diffucoder.config.ablation import AT, EQUAL_STEPS, START
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import cluster_interval, interval
 from diffucoder.evaluation.figures import SERIES_COLOURS
@@ -20,6 +20,7 @@ class Curves(pa.DataFrameModel):
 
     cell: Series[str]
     seed: Series[int]
+    at: Series[str] = pa.Field(isin=AT)
     step: Series[int] = pa.Field(ge=0)
     name: Series[str]
     value: Series[float]
@@ -34,6 +35,7 @@ class Passes(pa.DataFrameModel):
 
     cell: Series[str]
     seed: Series[int]
+    at: Series[str] = pa.Field(isin=AT)
     problem_id: Series[str]
     passed: Series[float] = pa.Field(ge=0, le=1)
 
@@ -44,13 +46,13 @@ class Passes(pa.DataFrameModel):
 class Summary(pa.DataFrameModel):
     """Each cell's pass@1 and reward.
 
-    `measure` is `pass@1` or `pass@1 gain` (over the common starting point, problem by problem),
-    both at equal optimizer steps, or `reward` at equal steps or equal compute (`at`).
+    `measure` is `pass@1`, `pass@1 gain` (over the common starting point, problem by problem) or
+    `reward`; each `at` equal optimizer steps, and at equal forward passes a completion.
     """
 
     cell: Series[str]
     measure: Series[str]
-    at: Series[str] = pa.Field(isin=["equal steps", "equal compute"])
+    at: Series[str] = pa.Field(isin=AT)
     mean: Series[float]
     low: Series[float]
     high: Series[float]
@@ -69,9 +71,8 @@ def summary(
 ) -> pd.DataFrame:
     """`Summary` of all cells, the starting point first.
 
-    Equal compute is the most that every training has spent, in forward passes a completion;
-    rewards are read off there as means over the last `window` steps. A pass@1 at equal compute
-    would need checkpoints from the middle of trainings, which are not kept.
+    Each training has its own schedule: those at equal compute were planned for fewer steps. Rewards
+    are means over the last `window` steps.
 
     Args:
         curves: of `Curves`.
@@ -82,24 +83,20 @@ def summary(
     """
     options = (bootstrap.resamples, bootstrap.confidence, seed)
     rows = []
-    start = _by_seed(passes, START)
-    for cell in [START, *(name for name in passes["cell"].unique() if name != START)]:
-        table = _by_seed(passes, cell)
-        rows.append(
-            [cell, "pass@1", "equal steps", table.mean(), *cluster_interval(table, *options)]
-        )
-        rows[-1].append(len(table))
-        if cell != START:
-            gain = table - start
-            ends = cluster_interval(gain, *options)
-            rows.append([cell, "pass@1 gain", "equal steps", gain.mean(), *ends, len(gain)])
-    rewards = curves[curves["name"] == REWARD]
-    spent = rewards.groupby(["cell", "seed"])["forwards"].max().min()
-    for at, part in (
-        ("equal steps", rewards),
-        ("equal compute", rewards[rewards["forwards"] <= spent]),
-    ):
-        for cell, group in part.groupby("cell", sort=False):
+    cells = [START, *(name for name in passes["cell"].unique() if name != START)]
+    for at in AT:
+        asked = passes[passes["at"] == at]
+        start = _by_seed(asked, START)
+        for cell in cells:
+            table = _by_seed(asked, cell)
+            ends = cluster_interval(table, *options)
+            rows.append([cell, "pass@1", at, table.mean(), *ends, len(table)])
+            if cell != START:
+                gain = table - start
+                ends = cluster_interval(gain, *options)
+                rows.append([cell, "pass@1 gain", at, gain.mean(), *ends, len(gain)])
+        rewards = curves[(curves["name"] == REWARD) & (curves["at"] == at)]
+        for cell, group in rewards.groupby("cell", sort=False):
             tails = [_tail(own, window) for _, own in group.groupby("seed")]
             ends = interval(tails, *options)
             rows.append([cell, "reward", at, float(np.mean(tails)), *ends, len(tails)])
@@ -109,7 +106,7 @@ def summary(
 def figure(curves: pd.DataFrame, window: int, bootstrap: BootstrapParams, seed: int) -> go.Figure:
     """Reward against forward passes a completion, mean over seeds with its interval."""
     drawn = go.Figure()
-    rewards = curves[curves["name"] == REWARD]
+    rewards = curves[(curves["name"] == REWARD) & (curves["at"] == EQUAL_STEPS)]
     for index, (cell, group) in enumerate(rewards.groupby("cell", sort=False)):
         colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
         wide = group.pivot(index="forwards", columns="seed", values="value").sort_index()

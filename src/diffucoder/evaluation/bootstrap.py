@@ -71,6 +71,43 @@ def cluster_interval(
     return _ends(_in_chunks(resamples, clusters * units, draw), confidence)
 
 
+def seeds_interval(
+    samples: Sequence[Sequence[float]], resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """As `cluster_interval`, but each seed may have its own number of problems.
+
+    A draw takes as many seeds as there are, from each so many problems as it has, and is the
+    mean of the seeds' means.
+
+    Args:
+        samples: a value for each problem of each seed.
+        resamples: draws.
+        confidence: share of the draws' means inside the interval.
+        seed: of the draws.
+
+    Returns:
+        The low and the high end.
+
+    Raises:
+        ValueError: for no values, or numbers out of range.
+    """
+    units = [np.asarray(values, dtype=np.float64) for values in samples]
+    for values in units:
+        _check(values, resamples, confidence)
+    generator = np.random.default_rng(seed)
+
+    def draw(count: int) -> NDArray[np.float64]:
+        chosen = generator.integers(len(units), size=(count, len(units)))
+        means = np.empty(chosen.shape)
+        for number, values in enumerate(units):
+            places = chosen == number
+            drawn = generator.integers(len(values), size=(places.sum(), len(values)))
+            means[places] = values[drawn].mean(axis=1)
+        return means.mean(axis=1)
+
+    return _ends(_in_chunks(resamples, sum(map(len, units)), draw), confidence)
+
+
 def ratio_interval(
     numerators: Sequence[float] | NDArray[np.float64],
     denominators: Sequence[float] | NDArray[np.float64],

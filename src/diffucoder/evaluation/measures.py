@@ -122,24 +122,6 @@ def summarise_orders(values: pd.DataFrame, bootstrap: BootstrapParams, seed: int
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n_problems", "n_completions"])
 
 
-def paired_difference(
-    before: pd.Series, after: pd.Series, bootstrap: BootstrapParams, seed: int
-) -> dict[str, float]:
-    """Mean and interval of `after - before` over the problems that both hold.
-
-    Args:
-        before: a value for each problem, indexed by problem.
-        after: the same for what it is compared with.
-        bootstrap: the intervals.
-        seed: of the resampling.
-
-    Returns:
-        mean, low, high; empty when no problem is in both.
-    """
-    differences = (after - before).dropna()
-    return _mean_and_interval(list(differences), bootstrap, seed) if len(differences) else {}
-
-
 def _mean_and_interval(
     values: Sequence[float], bootstrap: BootstrapParams, seed: int
 ) -> dict[str, float]:

@@ -6,6 +6,7 @@ page's own policy forbids it any request.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -29,6 +30,45 @@ KINDS = {
     (True, True): "solved before and after",
     (False, False): "solved neither before nor after",
 }
+
+
+@dataclass(frozen=True)
+class Studies:
+    """What the pipelines `lab` and `ablation` found; None what was not measured.
+
+    Attributes:
+        noise: `diffucoder.evaluation.estimators.EstimatorNoise`.
+        cost: `diffucoder.evaluation.estimators.EstimatorCost`.
+        estimators: the lab's figure.
+        cells: `diffucoder.evaluation.ablation.Summary`.
+        curves: the ablation's figure.
+    """
+
+    noise: pd.DataFrame | None = None
+    cost: pd.DataFrame | None = None
+    estimators: go.Figure | None = None
+    cells: pd.DataFrame | None = None
+    curves: go.Figure | None = None
+
+    @property
+    def lab(self) -> dict[str, list[dict[str, Any]]] | None:
+        """Rows of the lab's tables, if all of it is there."""
+        if self.noise is None or self.cost is None or self.estimators is None:
+            return None
+        return {"noise": self.noise.to_dict("records"), "cost": self.cost.to_dict("records")}
+
+    @property
+    def ablation(self) -> list[dict[str, Any]] | None:
+        """Rows of the ablation's summary, if all of it is there."""
+        if self.cells is None or self.curves is None:
+            return None
+        return self.cells.to_dict("records")
+
+    @property
+    def figures(self) -> dict[str, go.Figure]:
+        """Those of the sections that are shown."""
+        found = {"estimators": self.estimators} if self.lab else {}
+        return found | ({"ablation": self.curves} if self.ablation else {})
 
 
 def headline(pass_at_k: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int]]]:
@@ -146,6 +186,7 @@ def render(
     samples: tuple[Mapping[str, int], Sequence[Mapping[str, Any]]],
     traces: Sequence[Mapping[str, Any]],
     figures: Mapping[str, go.Figure],
+    studies: Studies,
     data_report: Mapping[str, Any],
     notes: Mapping[str, Any],
     parameters: Mapping[str, Any],
@@ -159,6 +200,7 @@ def render(
         samples: what `sample_problems` returned.
         traces: what `traces` returned.
         figures: `losses`, `rewards`, `pass_rates`, `temperatures`, `autoregressiveness`.
+        studies: what there is of the lab's and the ablation's results.
         data_report: what ingestion wrote.
         notes: what evaluation skipped and left out, and the sandbox's tier.
         parameters: all of the run's, nested.
@@ -166,10 +208,15 @@ def render(
     pages = environment()
     pages.filters["percent"] = lambda share: f"{share:.1%}"
     pages.filters["count"] = lambda number: f"{number:,}"
+    pages.filters["short"] = lambda number: f"{number:.3g}"
     pages.filters["size"] = lambda size: f"{size / 1e6:,.2f} MB"
     return pages.get_template("report.html.jinja").render(
         plotly_js=Markup(get_plotlyjs()),
-        figures={name: _embedded(figure) for name, figure in figures.items()},
+        figures={
+            name: _embedded(figure) for name, figure in {**figures, **studies.figures}.items()
+        },
+        lab=studies.lab,
+        ablation=studies.ablation,
         checkpoint_names=CHECKPOINT_NAMES,
         suite_names=SUITE_NAMES,
         headline=headline(pass_at_k),

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from diffucoder.rewards.extract import parse
 from diffucoder.rewards.functions import RewardRecord
 
-# CodeRL's four grades; RLTF and StepCoder take them over.
+# CodeRL's four grades, as RLTF's released code has them (`get_reward_from_error_type`).
 NOT_COMPILED, NOT_RUN, WRONG, PASSED = -1.0, -0.6, -0.3, 1.0
-# RLTF's penalty on the tokens that an error is laid to.
-FAULT = -0.3
+# Penalty on the tokens that an error is laid to; RLTF's code leaves its weight to an option. Here
+# it is what separates a failure to run from a wrong result.
+FAULT = NOT_RUN - WRONG
 
 
 def coarse(record: RewardRecord) -> float:

@@ -112,7 +112,16 @@ def test_from_sweep_to_report(
     drawn = nodes.draw_figures(metrics, metrics, metrics, metrics, headline, pass_at_k, order)
     notes = {"sandbox_tier": "landlock", "skipped": [], "excluded": []}
     page = nodes.write_report(
-        measured, headline, notes, sweep, reveals, pass_at_k, DATA_REPORT, *drawn, settings
+        measured,
+        headline,
+        notes,
+        sweep,
+        reveals,
+        pass_at_k,
+        DATA_REPORT,
+        *drawn,
+        *[None] * 6,
+        settings,
     )
     assert page.startswith("<!doctype html>")
     assert "analysis.half_step_temperature" in page

@@ -13,13 +13,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.rewards import RewardParams, RewardTerm
-from diffucoder.data.tokenizer import encode_chat, special_ids
+from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
 from diffucoder.decoding import trace
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
-from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks
+from diffucoder.pipelines.grpo.rollout import Sampler, chosen_tasks, spare_tasks
 from diffucoder.pipelines.grpo.tables import Rollouts
+from diffucoder.pipelines.grpo.tasks import Task
 from diffucoder.pipelines.grpo.update import _seeds
 from diffucoder.rewards.functions import RewardRecord
 from diffucoder.rewards.sandbox import Sandbox
@@ -153,7 +154,7 @@ def test_a_fenced_solution_earns_the_whole_reward(
         "def f(x): return x + 1",
         "```python\nimport sys\nsys.exit(0)\n```",
     ]
-    scored = sampler._score([task(tokenizer, 1)] * 4, texts, [[1]] * 4)
+    scored = sampler._score([task(tokenizer, 1)] * 4, texts, [[1]] * 4, trained_on=True)
     assert [s.reward for s in scored] == [2.5, 1.5, 0.0, 0.5]
     assert [s.verdict.status == "passed" for s in scored] == [True, False, False, False]
 
@@ -227,3 +228,23 @@ def test_spare_problems_are_drawn_anew_each_round(
     assert all(len(set(names)) == 4 for names in rounds)
     assert len({tuple(names) for names in rounds}) == 4
     assert len(spare_tasks(here, tasks, 0, 9, 1)) == 9
+
+
+def test_finer_feedback_reaches_rewards_and_loss(
+    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    # The answer stands there already, as a curriculum could have written it.
+    given = "```python\ndef f(x):\n    return x + 1\n```\n"
+    [tokens] = encode_texts(tokenizer, [given])
+    whole = task(tokenizer, 1)
+    begun = replace(whole, prompt_tokens=[*whole.prompt_tokens, *tokens], given=given)
+    changes = {"process_weight": 0.5, "executed_only": True}
+    finer = replace(sampler, params=sampler.params.model_copy(update=changes))
+    plain, shaped = (each.roll_out(model.eval(), [begun], 0, 0) for each in (sampler, finer))
+    for one, other in zip(plain.scored, shaped.scored, strict=True):
+        assert one.tokens == other.tokens and one.text.startswith(given)
+        assert "process" not in one.parts and one.verdict.executed_lines is None
+        assert other.parts["process"] == 1.0 and other.verdict.executed_lines == (1, 2)
+        assert other.reward == pytest.approx(one.reward + 0.5)
+    # What was written after the code is on none of its lines.
+    assert torch.equal(shaped.batch.completion_mask, plain.batch.completion_mask)

@@ -227,3 +227,34 @@ def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(
     empty.mkdir()
     with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.function"):
         improve(GrpoParams(**read), 0, empty, problems)
+
+
+def test_the_curriculum_begins_with_the_end_of_the_reference(
+    parameters: Parameters,
+    problems: pd.DataFrame,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    process_group: None,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    table = tmp_path / "problems.parquet"
+    kept = problems[problems["split"].isin(["rl", "validation"])]
+    short = "def f(x):\n    return 1\n"
+    kept.assign(prompt="add 1", reference=short).to_parquet(table)
+    params = small(parameters, tmp_path / "work", ranks=1)
+    curriculum = params.curriculum.model_copy(update={"stages": 2})
+    params = params.model_copy(update={"curriculum": curriculum})
+    job = new_job("grpo", params, {"instruct": checkpoint, "problems": table}, tmp_path / "work", 0)
+    job.work.mkdir()
+    here = Context(job, job.identity(), 0, 1, torch.device("cpu"), Reporter(job.work, 0))
+    train(job, here)
+    rollouts = read_rollouts(job.work)
+    # A model that was never trained passes nothing, so it stays at the first stage.
+    assert rollouts["completion"].str.startswith("```python\ndef f(x):\n").all()
+    stages = [
+        line["curriculum_stage"]
+        for line in read_metrics(job.work / "metrics.jsonl")
+        if "reward/total" in line
+    ]
+    assert stages and set(stages) == {1.0}

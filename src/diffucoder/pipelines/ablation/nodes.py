@@ -1,6 +1,7 @@
 """The ablation's nodes: train every cell with every seed, measure, compare."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from pydantic import ValidationError
 
-from diffucoder.config.ablation import START, AblationParams, CellParams
+from diffucoder.config.ablation import AT, EQUAL_COMPUTE, EQUAL_STEPS, START, AblationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.errors import BadData, BadParameters
 from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
@@ -21,8 +22,10 @@ def train_cells(
 ) -> pd.DataFrame:
     """Train from one instruct model with each cell and seed; a finished training is kept.
 
-    Each is a child run in MLflow. Trainings of one seed meet the same problems in the same
-    order, and the same random numbers as far as they draw alike.
+    Cells that cost more forward passes a step than the cheapest are trained once more, for as
+    many steps as the cheapest one's passes pay for, each on its own schedule. Each is a child run
+    in MLflow. Trainings of one seed meet the same problems in the same order, and the same random
+    numbers as far as they draw alike.
 
     Args:
         ablation: the parameters.
@@ -38,10 +41,11 @@ def train_cells(
         BadData: if there are no problems to train on or to validate with.
         TrainingFailed: if a training ends early; the next run goes on there.
     """
-    cells = {
-        (label, seed): cell_params(ablation, grpo, label, cell, seed)
-        for label, cell in ablation.cells.items()
+    trainings = {
+        (label, seed, at): cell_params(ablation, grpo, label, seed, at)
+        for label in ablation.cells
         for seed in ablation.seeds
+        for at in (EQUAL_STEPS, EQUAL_COMPUTE)
     }
     used = problems[problems["split"].isin(["rl", "validation"])]
     if set(used["split"]) != {"rl", "validation"}:
@@ -50,17 +54,20 @@ def train_cells(
     table.parent.mkdir(parents=True, exist_ok=True)
     used.to_parquet(table, index=False)
     curves = []
-    for (label, seed), params in cells.items():
+    for (label, seed, at), params in trainings.items():
+        # The cheapest cell's training at equal compute is the one at equal steps: it is kept.
         inputs = {"instruct": instruct, "problems": table}
         job = new_job("grpo", params, inputs, params.work, seed)
-        metrics = train(job, WORKER, params.training.engine, f"ablation: {label}, seed {seed}")
+        name = f"ablation: {label}, seed {seed}, {params.training.steps} steps"
+        metrics = train(job, WORKER, params.training.engine, name)
         passes = metrics["step"] * forwards_a_step(params)
-        curves.append(metrics.assign(cell=label, seed=seed, forwards=passes))
+        curves.append(metrics.assign(cell=label, seed=seed, at=at, forwards=passes))
     return pd.concat(curves, ignore_index=True)
 
 
 def ask_cells(
     ablation: AblationParams,
+    grpo: GrpoParams,
     seed: int,
     instruct: Path,
     problems: pd.DataFrame,
@@ -72,6 +79,7 @@ def ask_cells(
 
     Args:
         ablation: the parameters.
+        grpo: the stage that cells vary.
         seed: of the sampling, the same for all trainings.
         instruct: checkpoint directory.
         problems: the problem table.
@@ -92,11 +100,14 @@ def ask_cells(
     heldout = spread(problems[problems["split"] == "heldout"], ablation.problems)
     if heldout.empty:
         raise BadData("problems: none is of split `heldout`, with which the ablation measures")
-    trained = list(ablation_curves[["cell", "seed"]].drop_duplicates().itertuples(index=False))
-    checkpoints = {
-        f"{label} {number}": folder_of(ablation, label, number) / MODEL for label, number in trained
+    trained = list(
+        ablation_curves[["cell", "seed", "at"]].drop_duplicates().itertuples(index=False)
+    )
+    works = {
+        (label, number, at): Path(cell_params(ablation, grpo, label, number, at).work)
+        for label, number, at in trained
     }
-    checkpoints[START] = instruct
+    checkpoints = {str(work): work / MODEL for work in works.values()} | {START: instruct}
     asked = [
         requests("heldout", heldout, name, "sampled", ablation.samples) for name in checkpoints
     ]
@@ -116,16 +127,13 @@ def ask_cells(
         )
         completions = score(completions, by_key({"heldout": heldout}), sandbox)
     shares = completions.groupby(["checkpoint", "problem_id"], sort=False)["passed"].mean()
-    start = shares[START]
     rows = [
-        {"cell": label, "seed": number, "problem_id": problem, "passed": float(share)}
-        for label, number in trained
-        for problem, share in shares[f"{label} {number}"].items()
-    ]
-    rows += [
-        {"cell": START, "seed": number, "problem_id": problem, "passed": float(share)}
-        for number in ablation.seeds
-        for problem, share in start.items()
+        {"cell": label, "seed": number, "at": at, "problem_id": problem, "passed": float(share)}
+        for name, (label, number, at) in [
+            *((str(works[training]), training) for training in trained),
+            *((START, (START, *rest)) for rest in product(ablation.seeds, AT)),
+        ]
+        for problem, share in shares[name].items()
     ]
     return pd.DataFrame(rows)
 
@@ -144,17 +152,43 @@ def compare_cells(
 
 
 def cell_params(
-    ablation: AblationParams, grpo: GrpoParams, label: str, cell: CellParams, seed: int
+    ablation: AblationParams, grpo: GrpoParams, label: str, seed: int, at: str
 ) -> GrpoParams:
     """The parameters of one training.
 
+    Args:
+        ablation: the parameters.
+        grpo: the stage that cells vary.
+        label: of the cell.
+        seed: of the training.
+        at: `equal steps`, or `equal compute`: as many steps as take the forward passes that the
+            cheapest cell needs for all of its steps.
+
     Raises:
-        BadParameters: if the changes make no sense, naming the cell.
+        BadParameters: if a cell's changes make no sense, naming it, or if the steps that a cell
+            can pay are none.
     """
-    tree = merged(grpo.model_dump(), cell.model_dump())
-    tree["work"] = str(folder_of(ablation, label, seed))
+    params = {name: _changed(ablation, grpo, name) for name in ablation.cells}
+    own = params[label]
+    steps = own.training.steps
+    if at == EQUAL_COMPUTE:
+        budget = min(forwards_a_step(cell) for cell in params.values()) * steps
+        steps = budget // forwards_a_step(own)
+    tree = own.model_dump()
+    tree["work"] = str(folder_of(ablation, label, seed, steps))
+    tree["training"]["steps"] = steps
+    return _checked(label, tree)
+
+
+def _changed(ablation: AblationParams, grpo: GrpoParams, label: str) -> GrpoParams:
+    """The parameters of a cell, without the folder of a training."""
+    tree = merged(grpo.model_dump(), ablation.cells[label].model_dump())
     if ablation.steps is not None:
         tree["training"]["steps"] = ablation.steps
+    return _checked(label, tree)
+
+
+def _checked(label: str, tree: Mapping[str, Any]) -> GrpoParams:
     try:
         return GrpoParams.model_validate(tree)
     except ValidationError as error:
@@ -174,9 +208,9 @@ def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def folder_of(ablation: AblationParams, label: str, seed: int) -> Path:
+def folder_of(ablation: AblationParams, label: str, seed: int, steps: int) -> Path:
     """Where one training works."""
-    return Path(ablation.work) / label / str(seed)
+    return Path(ablation.work) / label / f"{seed}-{steps}"
 
 
 def forwards_a_step(params: GrpoParams) -> int:

@@ -18,7 +18,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.ask_cells,
-                ["params:ablation", "params:seed", "instruct", "problems", "ablation_curves"],
+                [
+                    "params:ablation",
+                    "params:grpo",
+                    "params:seed",
+                    "instruct",
+                    "problems",
+                    "ablation_curves",
+                ],
                 "ablation_passes",
                 name="ask_cells",
             ),

@@ -118,26 +118,33 @@ def write_report(
     pass_rate_figure: "go.Figure",
     temperature_figure: "go.Figure",
     ar_figure: "go.Figure",
+    estimator_noise: pd.DataFrame | None,
+    estimator_cost: pd.DataFrame | None,
+    estimator_figure: "go.Figure | None",
+    ablation_summary: pd.DataFrame | None,
+    ablation_figure: "go.Figure | None",
+    ablation_passes: pd.DataFrame | None,
     parameters: dict[str, Any],
 ) -> str:
-    """The page that tells the run from top to bottom."""
+    """The page that tells the run from top to bottom; the studies' part if they were run."""
     from diffucoder.evaluation import report
-    from diffucoder.evaluation.claims import all_claims
+    from diffucoder.evaluation.claims import Tables, all_claims
     from diffucoder.evaluation.measures import full_steps, orders
 
     analysis = AnalysisParams.model_validate(parameters["analysis"])
     order = orders(full_steps(temperature_completions), analysis.ar_ks)
+    run = Tables(
+        completions,
+        temperature_completions,
+        order,
+        analysis.half_step_temperature,
+        estimator_noise,
+        ablation_passes,
+    )
     return report.render(
         pass_at_k=pass_at_k,
         sweep_pass_at_k=temperature_pass_at_k,
-        claims=all_claims(
-            completions,
-            temperature_completions,
-            order,
-            analysis.half_step_temperature,
-            analysis.bootstrap,
-            parameters["seed"],
-        ),
+        claims=all_claims([run], analysis.bootstrap, parameters["seed"]),
         samples=report.sample_problems(completions),
         traces=report.traces(temperature_completions, temperature_reveals),
         figures={
@@ -147,6 +154,9 @@ def write_report(
             "temperatures": temperature_figure,
             "autoregressiveness": ar_figure,
         },
+        studies=report.Studies(
+            estimator_noise, estimator_cost, estimator_figure, ablation_summary, ablation_figure
+        ),
         data_report=data_report,
         notes=evaluation_notes,
         parameters=parameters,

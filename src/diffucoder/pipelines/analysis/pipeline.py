@@ -4,6 +4,14 @@ from kedro.pipeline import Node, Pipeline
 
 from diffucoder.pipelines.analysis import nodes
 
+STUDIES = [
+    "estimator_noise_if_measured",
+    "estimator_cost_if_measured",
+    "estimator_figure_if_measured",
+    "ablation_summary_if_measured",
+    "ablation_figure_if_measured",
+    "ablation_passes_if_measured",
+]
 FIGURES = ["losses_figure", "reward_figure", "pass_rate_figure", "temperature_figure", "ar_figure"]
 
 
@@ -48,6 +56,7 @@ def create_pipeline() -> Pipeline:
                     "temperature_pass_at_k",
                     "data_report",
                     *FIGURES,
+                    *STUDIES,
                     "parameters",
                 ],
                 "report",

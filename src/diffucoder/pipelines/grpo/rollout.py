@@ -4,7 +4,7 @@ Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas posit
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,44 +18,16 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.decoding import Completion, Request, decode, trace
 from diffucoder.engine.context import Context
+from diffucoder.pipelines.grpo.feedback import executed_tokens, process_rewards
+from diffucoder.pipelines.grpo.tasks import Scored, Task
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, score
-from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
+from diffucoder.rewards.sandbox import Program, Sandbox
 from diffucoder.rl.advantages import advantages, zero_variance
 from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 # Namespaces of draws, apart from the optimizer's own (step, iteration, row).
 ROLLOUT, VALIDATION, ORDER = -1, -2, -3
-
-
-@dataclass(frozen=True)
-class Task:
-    """A problem with its prompt in tokens."""
-
-    problem_id: str
-    prompt: str
-    prompt_tokens: list[int]
-    entry_point: str
-    tests: list[str] | str
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], prompt_tokens: list[int]) -> "Task":
-        """Make a task from a row of the problem table."""
-        tests = record["check"] or list(record["tests"])
-        return cls(
-            record["problem_id"], record["prompt"], prompt_tokens, record["entry_point"], tests
-        )
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A completion and what became of it."""
-
-    tokens: list[int]
-    text: str
-    verdict: Verdict
-    reward: float
-    parts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -222,6 +194,11 @@ class Sampler:
         if self.params.decoding.drop_after_end:
             # The sampler looked at no filler either.
             batch = replace(batch, canvas_mask=None)
+        if self.params.executed_only:
+            repeated = [task for task in groups.tasks for _ in range(groups.size)]
+            length = batch.completion_ids.shape[1]
+            ran_BL = executed_tokens(repeated, groups.scored, self.tokenizer, length)
+            batch = replace(batch, completion_mask=batch.completion_mask & ran_BL)
         options = self.params.advantages
         return Rollout(
             groups.tasks,
@@ -253,7 +230,9 @@ class Sampler:
             model, repeated, self.params.decoding, streams, self.params.trace
         )
         began = time.monotonic()
-        scored = self._score(repeated, texts, [completion.tokens for completion in made])
+        scored = self._score(
+            repeated, texts, [completion.tokens for completion in made], trained_on=True
+        )
         return Groups(tasks, made, scored, time.monotonic() - began)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
@@ -263,7 +242,9 @@ class Sampler:
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
         made, texts = self._sample(model, repeated, options.decoding, streams)
-        scored = self._score(repeated, texts, [completion.tokens for completion in made])
+        scored = self._score(
+            repeated, texts, [completion.tokens for completion in made], trained_on=False
+        )
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
@@ -306,19 +287,32 @@ class Sampler:
         return completions, texts
 
     def _score(
-        self, tasks: Sequence[Task], texts: Sequence[str], tokens: Sequence[list[int]]
+        self,
+        tasks: Sequence[Task],
+        texts: Sequence[str],
+        tokens: Sequence[list[int]],
+        trained_on: bool,
     ) -> list[Scored]:
+        texts = [task.given + text for task, text in zip(tasks, texts, strict=True)]
         codes = [extract_code(text) for text in texts]
         programs = [
             Program(code or "", task.tests, task.entry_point)
             for code, task in zip(codes, tasks, strict=True)
         ]
-        verdicts = self.sandbox.run(programs)
+        traced = trained_on and self.params.executed_only
+        verdicts = self.sandbox.run(programs, executed_lines=traced)
         records = [
             RewardRecord(task.prompt, text, code, verdict)
             for task, text, code, verdict in zip(tasks, texts, codes, verdicts, strict=True)
         ]
         totals, parts = score(records, self.params.rewards)
+        if trained_on and self.params.process_weight > 0:
+            shares = process_rewards(self.sandbox, tasks, codes)
+            totals = [
+                total + self.params.process_weight * share
+                for total, share in zip(totals, shares, strict=True)
+            ]
+            parts = [part | {"process": share} for part, share in zip(parts, shares, strict=True)]
         return [Scored(*row) for row in zip(tokens, texts, verdicts, totals, parts, strict=True)]
 
 

@@ -22,10 +22,13 @@ from diffucoder.engine.plan import announce
 from diffucoder.errors import BadData
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.compute import configure
-from diffucoder.pipelines.grpo.rollout import Sampler, Task, chosen_tasks, spare_tasks, step_of
+from diffucoder.pipelines.grpo.feedback import begun
+from diffucoder.pipelines.grpo.rollout import Sampler, chosen_tasks, spare_tasks, step_of
+from diffucoder.pipelines.grpo.tasks import Task
 from diffucoder.pipelines.grpo.update import Recipe, inner_updates
 from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.rewards.stepcoder import next_stage
 from diffucoder.rl import estimators, objectives
 
 ROLLOUTS, TRACES = "rollouts", "traces"
@@ -68,9 +71,11 @@ def work(job: Job, context: Context) -> None:
     if extra:
         lora.restore(reference, extra["reference"])
     best, newest = extra.get("best", -1.0), extra.get("newest")
+    stages, stage = params.curriculum.stages, extra.get("stage", 1)
 
     def kept() -> dict[str, Any]:
-        return {"reference": lora.trained(reference), "best": best, "newest": newest}
+        others = {"best": best, "newest": newest, "stage": stage}
+        return {"reference": lora.trained(reference), **others}
 
     def score() -> float | None:
         return newest
@@ -82,7 +87,12 @@ def work(job: Job, context: Context) -> None:
             newest = validate(context, engine, sampler, tasks["validation"], 0)
             best = keep_best(engine, tokenizer, job.output, newest, best)
         for step in loop.steps(context, engine, start, params.training.steps, kept, score):
-            metrics = one_step(context, engine, recipe, sampler, tasks["rl"], step)
+            room = positions - params.decoding.max_new_tokens
+            asked = [begun(task, tokenizer, stage, stages, room) for task in tasks["rl"]]
+            metrics = one_step(context, engine, recipe, sampler, asked, step)
+            if stages > 1:
+                metrics["curriculum_stage"] = float(stage)
+                stage = next_stage(stage, stages, metrics["pass_rate"], params.curriculum.threshold)
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.reference_sync_every == 0:
                 with deepspeed.gathered(engine) as policy:

@@ -1,0 +1,427 @@
+"""A step of coupled-GRPO against the straightforward form of the published recipe.
+
+    .venv/bin/python benchmarks/rl_step.py --data data
+
+A full step samples completions, runs their tests, and makes the inner updates with new, old and
+reference log-probabilities; the update is that last part alone, on one batch for both forms. The
+published form feeds prompt and completion through every view with the logits of all positions and
+their log-softmax, scores the old policy in every inner iteration and groups without variance as
+well, and samples one token a step. Models: `default`, the run's own instruct model with the default
+parameters, and `wide`, two random layers of Qwen2.5-0.5B's widths with a vocabulary of 151,936,
+whose completions pass no test and are given random rewards. Each measurement is a process of its
+own, forms in turn; memory is the peak of an update above what the process holds between updates.
+"""
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+VOCABULARY, WIDTH = 151_936, 896
+GOALS = {"update": 2.0, "step": 4.0, "memory": 4.0}
+MIB = 2**20
+
+
+def main() -> None:
+    """Print the table; the exit code says whether the goals are met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of a default run")
+    parser.add_argument("--models", nargs="+", default=["default", "wide"])
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--measure", nargs=3, metavar=("MODEL", "FORM", "PART"))
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(*options.measure, options.data.resolve(), options.threads)))
+        return
+    print("| model | part | published s | here s | faster | published MiB | here MiB | smaller |")
+    print("|---|---|---|---|---|---|---|---|")
+    met = [report(m, part, options) for m in options.models for part in ("update", "step")]
+    sys.exit(not all(met))
+
+
+def report(model: str, part: str, options: argparse.Namespace) -> bool:
+    """Measure both forms of a part; whether the goals are met."""
+    found: dict[str, list[dict[str, float]]] = {"published": [], "here": []}
+    for _ in range(options.repeats):
+        for form, results in found.items():
+            results.append(in_fresh_process(model, form, part, options))
+    middle = {
+        form: {key: median(result[key] for result in results) for key in results[0]}
+        for form, results in found.items()
+    }
+    published, here = middle["published"], middle["here"]
+    faster = published["seconds"] / here["seconds"]
+    smaller = published["mib"] / here["mib"]
+    print(
+        f"| {model} | {part} | {published['seconds']:.2f} | {here['seconds']:.2f} | {faster:.1f} x "
+        f"| {published['mib']:,.0f} | {here['mib']:,.0f} | {smaller:.1f} x |",
+        flush=True,
+    )
+    if part == "update" and abs(published["loss"] - here["loss"]) > 1e-3 * abs(here["loss"]) + 1e-6:
+        raise SystemExit(f"the forms disagree about the loss: {middle}")
+    return faster >= GOALS[part] and (part == "step" or smaller >= GOALS["memory"])
+
+
+def in_fresh_process(
+    model: str, form: str, part: str, options: argparse.Namespace
+) -> dict[str, float]:
+    """`measure` in a process that has held nothing else."""
+    command = [sys.executable, str(Path(__file__)), "--data", str(options.data)]
+    command += ["--threads", str(options.threads), "--measure", model, form, part]
+    # Waiting threads that spin would time the neighbours; malloc must give back what is freed.
+    quiet = {"OMP_WAIT_POLICY": "passive", "MALLOC_MMAP_THRESHOLD_": str(MIB)}
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}
+    environment = os.environ | quiet | alone
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(model: str, form: str, part: str, data: Path, threads: int) -> dict[str, float]:
+    """Seconds and peak memory of the second of two, and the loss of its last update."""
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(threads)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    from diffucoder.rewards.sandbox import Sandbox
+
+    with tempfile.TemporaryDirectory() as work:
+        bench = prepare(model, form, data, Path(work))
+        with Sandbox(**bench.params.sandbox.options()) as sandbox:
+            step = full_step(bench, form, sandbox) if part == "step" else update_alone(bench, form)
+            step(0)
+            Path("/proc/self/clear_refs").write_text("5")
+            held = status_mib("VmRSS")
+            began = time.perf_counter()
+            loss = step(1)
+            seconds = time.perf_counter() - began
+            peak = status_mib("VmHWM")
+    return {"seconds": seconds, "mib": peak - held, "loss": loss}
+
+
+def status_mib(name: str) -> float:
+    """A line of this process's memory account: `VmRSS` is now, `VmHWM` the peak since cleared."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What both forms work with."""
+
+    params: Any
+    context: Any
+    policy: Any
+    engine: Any
+    recipe: Any
+    tokenizer: Any
+    special: Any
+    tasks: list[Any]
+    random_rewards: bool
+
+
+def prepare(model: str, form: str, data: Path, work: Path) -> Bench:
+    """Policy, reference, tasks and parameters; an engine for the form that has one."""
+    import torch
+    from kedro.config import OmegaConfigLoader
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    from diffucoder import settings
+    from diffucoder.config.grpo import GrpoParams
+    from diffucoder.data.tokenizer import special_ids
+    from diffucoder.engine import deepspeed
+    from diffucoder.engine.context import Context
+    from diffucoder.engine.job import Job
+    from diffucoder.engine.reporter import Reporter
+    from diffucoder.model import load, set_bidirectional
+    from diffucoder.model.compute import configure
+    from diffucoder.pipelines.grpo.update import Recipe
+    from diffucoder.pipelines.grpo.worker import read_tasks
+    from diffucoder.rl import estimators, objectives
+
+    loader = OmegaConfigLoader(str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS, env="base")
+    read = loader["parameters"]["grpo"]
+    if model == "wide":
+        read["completions_per_prompt"] = 2
+        read["training"]["batch_size"] = read["training"]["engine"]["micro_batch"] = 4
+        read["decoding"] |= {"max_new_tokens": 32, "steps": 16}
+    params = GrpoParams(**read)
+    policy, tokenizer = load(data / "06_models" / "instruct", dtype=torch.float32)
+    problems = data / "03_primary" / "problems.parquet"
+    kept = work / "problems.parquet"
+    import pandas as pd
+
+    table = pd.read_parquet(problems)
+    table[table["split"].isin(["rl", "validation"])].to_parquet(kept, index=False)
+    tasks = read_tasks(kept, tokenizer, params, policy.config.max_position_embeddings, False)["rl"]
+    if model == "wide":
+        torch.manual_seed(0)
+        shape = Qwen2Config(
+            vocab_size=VOCABULARY,
+            hidden_size=WIDTH,
+            intermediate_size=4864,
+            num_hidden_layers=2,
+            num_attention_heads=14,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+        )
+        policy = AutoModelForCausalLM.from_config(shape)
+    set_bidirectional(policy)
+    configure(policy, params.training.engine, torch.device("cpu"))
+    special = special_ids(tokenizer)
+    options = params.estimator.options(params.estimator.name, params.decoding.steps)
+    recipe = Recipe(
+        copy.deepcopy(policy).eval(),
+        estimators.get(params.estimator.name, mask_token_id=special.mask, **options),
+        objectives.get(params.objective.name, **params.objective.options()),
+    )
+    job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
+    context = Context(job, {}, 0, 1, torch.device("cpu"), Reporter(work, rank=1))
+    engine = deepspeed.initialize(policy, params.training) if form == "here" else None
+    prompts = params.training.batch_size // params.completions_per_prompt
+    return Bench(
+        params,
+        context,
+        policy,
+        engine,
+        recipe,
+        tokenizer,
+        special,
+        tasks[:prompts],
+        model == "wide",
+    )
+
+
+def update_alone(bench: Bench, form: str) -> Callable[[int], float]:
+    """Inner updates on completions of random tokens, every one with an advantage."""
+    import torch
+
+    from diffucoder.rl.rollouts import from_canvas
+
+    draws = torch.Generator().manual_seed(0)
+    group = bench.params.completions_per_prompt
+    rows = len(bench.tasks) * group
+    vocabulary = len(bench.tokenizer)
+    canvas_BL = torch.randint(
+        vocabulary, (rows, bench.params.decoding.max_new_tokens), generator=draws
+    )
+    # Half of the canvas, in the mean, is filler after the end, as in the default run.
+    lengths_B = torch.randint(canvas_BL.shape[1] // 4, canvas_BL.shape[1], (rows,), generator=draws)
+    places_L = torch.arange(canvas_BL.shape[1])
+    canvas_BL[places_L[None] == lengths_B[:, None]] = bench.special.turn_end
+    canvas_BL[places_L[None] > lengths_B[:, None]] = bench.special.pad
+    prompts = [task.prompt_tokens for task in bench.tasks for _ in range(group)]
+    batch = from_canvas(prompts, canvas_BL, bench.special.turn_end, bench.special.pad)
+    weights_B = torch.randn(rows, generator=draws)
+    return lambda step: update(bench, form, batch, weights_B, step)
+
+
+def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
+    """Sampling, rewards and updates."""
+    import torch
+
+    from diffucoder.pipelines.grpo.rollout import Sampler
+    from diffucoder.rl.advantages import leave_one_out
+    from diffucoder.rl.rollouts import from_canvas
+
+    group = bench.params.completions_per_prompt
+    repeated = [task for task in bench.tasks for _ in range(group)]
+
+    def step(number: int) -> float:
+        if form == "here":
+            sampler = Sampler(bench.context, bench.params, bench.tokenizer, bench.special, sandbox)
+            rollout = sampler.roll_out(bench.policy, bench.tasks, number, 0)
+            batch, rewards_PG = rollout.batch, rollout.rewards
+        else:
+            prompts = [task.prompt_tokens for task in repeated]
+            canvas_BL = sample_one_a_step(bench, prompts, number)
+            batch = from_canvas(prompts, canvas_BL, bench.special.turn_end, bench.special.pad)
+            rewards_PG = rewards(bench, repeated, batch, sandbox).view(-1, group)
+        if bench.random_rewards:
+            rewards_PG = torch.randn(
+                rewards_PG.shape, generator=torch.Generator().manual_seed(number)
+            )
+        weights_B = leave_one_out(rewards_PG).flatten()
+        return update(bench, form, batch, weights_B, number)
+
+    return step
+
+
+def rewards(bench: Bench, tasks: list[Any], batch: Any, sandbox: Any) -> Any:
+    """The reward of each completion, after all of them were sampled."""
+    import torch
+
+    from diffucoder.rewards.extract import extract_code
+    from diffucoder.rewards.functions import RewardRecord, score
+    from diffucoder.rewards.sandbox import Program
+
+    tokens = [
+        ids[mask].tolist()
+        for ids, mask in zip(batch.completion_ids, batch.completion_mask, strict=True)
+    ]
+    texts = bench.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    codes = [extract_code(text) for text in texts]
+    programs = [
+        Program(code or "", task.tests, task.entry_point)
+        for code, task in zip(codes, tasks, strict=True)
+    ]
+    verdicts = sandbox.run(programs)
+    records = [
+        RewardRecord(task.prompt, text, code, verdict)
+        for task, text, code, verdict in zip(tasks, texts, codes, verdicts, strict=True)
+    ]
+    return torch.tensor(score(records, bench.params.rewards)[0])
+
+
+def update(bench: Bench, form: str, batch: Any, weights_B: Any, step: int) -> float:
+    """The inner updates of a step; the loss of the last."""
+    from diffucoder.pipelines.grpo.update import inner_updates
+
+    if form == "published":
+        return published_update(bench, batch, weights_B, step)
+    metrics = inner_updates(
+        bench.context, bench.engine, bench.recipe, bench.params, step, batch, weights_B, 0
+    )
+    return metrics[-1]["loss"]
+
+
+def published_update(bench: Bench, batch: Any, weights_B: Any, step: int) -> float:
+    """Old and reference policy scored for every iteration, then new, loss and AdamW."""
+    import torch
+
+    from diffucoder.engine.loop import learning_rate
+    from diffucoder.rl.surrogate import clipped_loss
+
+    params, training = bench.params, bench.params.training
+    if not hasattr(bench.policy, "its_optimizer"):
+        options = training.optimizer
+        bench.policy.its_optimizer = torch.optim.AdamW(
+            bench.policy.parameters(),
+            lr=options.learning_rate,
+            betas=tuple(options.betas),
+            eps=options.epsilon,
+            weight_decay=options.weight_decay,
+        )
+    optimizer = bench.policy.its_optimizer
+    draws = [
+        [
+            bench.context.generator(step, iteration, row).initial_seed() >> 1
+            for row in range(len(weights_B))
+        ]
+        for iteration in range(params.inner_iterations)
+    ]
+    with torch.no_grad():
+        old = [published_scores(bench, bench.policy, batch, seeds) for seeds in draws]
+        ref = [published_scores(bench, bench.recipe.reference, batch, seeds) for seeds in draws]
+    loss = torch.zeros(())
+    objective = params.objective.grpo
+    for iteration, seeds in enumerate(draws):
+        new_BL = published_scores(bench, bench.policy, batch, seeds)
+        loss, _ = clipped_loss(
+            new_BL,
+            old[iteration],
+            weights_B,
+            batch.completion_mask,
+            objective.epsilon,
+            float(batch.completion_mask.sum()),
+            ref[iteration],
+            objective.beta,
+        )
+        # Kept allocated, as DeepSpeed's are: memory is counted above gradients and state.
+        optimizer.zero_grad(set_to_none=False)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(bench.policy.parameters(), training.optimizer.gradient_clip)
+        updates = step * params.inner_iterations + iteration
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(updates, training)
+        optimizer.step()
+    return loss.item()
+
+
+def published_scores(bench: Bench, model: Any, batch: Any, seeds: list[int]) -> Any:
+    """Log-likelihoods `[B, L]` from the logits of every position in every view."""
+    import torch
+
+    from diffucoder.diffusion.corruption import hide
+    from diffucoder.model.positions import position_ids
+    from diffucoder.model.shift import aligned_logits
+
+    estimator = bench.recipe.estimator
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    attended_BT = torch.cat([batch.prompt_mask, batch.context_mask], 1)
+    total_BL = torch.zeros(batch.completion_ids.shape)
+    for view in estimator.views(batch, generators):
+        noised_BL = hide(batch.completion_ids, view.hidden, bench.special.mask)
+        logits_BTV = model(
+            torch.cat([batch.prompt_ids, noised_BL], 1),
+            attention_mask=attended_BT,
+            position_ids=position_ids(attended_BT),
+        ).logits
+        scores_BTV = aligned_logits(logits_BTV).float().log_softmax(-1)
+        own_BLV = scores_BTV[:, batch.prompt_ids.shape[1] :]
+        chosen_BL = own_BLV.gather(2, batch.completion_ids[..., None])[..., 0]
+        chosen_BL = chosen_BL * (view.hidden & batch.completion_mask)
+        if view.probability is not None:
+            chosen_BL = chosen_BL / view.probability[:, None]
+        total_BL = total_BL + chosen_BL
+    return total_BL / estimator.divisor
+
+
+def sample_one_a_step(bench: Bench, prompts: list[list[int]], step: int) -> Any:
+    """Completions with one token a step, the logits of all positions each time: `[B, L]`."""
+    import torch
+
+    from diffucoder.model.positions import position_ids
+    from diffucoder.model.shift import aligned_logits
+    from diffucoder.rl.rollouts import complete
+
+    decoding, mask = bench.params.decoding, bench.special.mask
+    draws = torch.Generator().manual_seed(step)
+    asked = complete(prompts, prompts, bench.special.pad)
+    prompt_BQ = asked.prompt_ids
+    canvas_BL = torch.full((len(prompts), decoding.max_new_tokens), mask)
+    attended_BT = torch.cat([asked.prompt_mask, torch.ones_like(canvas_BL).bool()], 1)
+    positions_BT = position_ids(attended_BT)
+    with torch.inference_mode():
+        for _ in range(decoding.max_new_tokens):
+            logits_BTV = bench.policy(
+                torch.cat([prompt_BQ, canvas_BL], 1),
+                attention_mask=attended_BT,
+                position_ids=positions_BT,
+            ).logits
+            masked_BL = canvas_BL == mask
+            logits_NV = aligned_logits(logits_BTV)[:, prompt_BQ.shape[1] :][masked_BL]
+            logits_NV[:, mask] = -torch.inf
+            probs_NV = nucleus((logits_NV / decoding.temperature).softmax(-1), decoding.top_p)
+            tokens_N = torch.multinomial(probs_NV, 1, generator=draws)[:, 0]
+            certainty_N = (probs_NV * probs_NV.clamp(min=1e-10).log()).sum(-1)
+            certainty_BL = torch.full(canvas_BL.shape, -torch.inf)
+            certainty_BL[masked_BL] = certainty_N
+            proposed_BL = canvas_BL.clone()
+            proposed_BL[masked_BL] = tokens_N
+            best_B1 = certainty_BL.argmax(1, keepdim=True)
+            canvas_BL = canvas_BL.scatter(1, best_B1, proposed_BL.gather(1, best_B1))
+    return canvas_BL.clone()
+
+
+def nucleus(probs_NV: Any, top_p: float) -> Any:
+    """The likeliest tokens that together have `top_p`, renormalised."""
+    sorted_NV, order_NV = probs_NV.sort(descending=True)
+    beyond_NV = sorted_NV.cumsum(-1) - sorted_NV > top_p
+    kept_NV = probs_NV.masked_fill(beyond_NV.scatter(1, order_NV, beyond_NV), 0.0)
+    return kept_NV / kept_NV.sum(-1, keepdim=True)
+
+
+if __name__ == "__main__":
+    main()
