@@ -8,7 +8,6 @@ import asyncio
 import hmac
 import json
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,15 +24,15 @@ from starlette.routing import Route
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import Request
 from diffucoder.decoding.request import check_request
-from diffucoder.decoding.stops import at_strings, before_strings
+from diffucoder.decoding.stops import at_strings
 from diffucoder.errors import BadData, BadParameters
+from diffucoder.serving import answers
 from diffucoder.serving.batching import Batcher, Busy, Job, OutOfTime
-from diffucoder.serving.protocol import IGNORED, ChatBody, CompletionBody, Sampling
+from diffucoder.serving.protocol import IGNORED, ChatBody, CompletionBody
 from diffucoder.serving.speaker import Speaker, pace
 
 # Seconds between two looks at whether a client is still there.
 LOOK = 0.2
-REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -68,26 +67,6 @@ class Server:
     limits: Limits
     options: dict[str, Any]
     token: str | None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request, ready to be decoded.
-
-    Attributes:
-        body: what was asked.
-        rows: a request for each choice.
-        chat: whether the answer is a message.
-    """
-
-    body: Sampling
-    rows: list[Request]
-    chat: bool
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Of all prompts; each is counted once."""
-        return sum(len(row.prompt) for row in self.rows[:: self.body.n])
 
 
 def application(
@@ -202,7 +181,7 @@ async def _answer(
         raise HTTPException(400, _told(error)) from error
     except (BadData, BadParameters) as error:
         raise HTTPException(400, str(error)) from error
-    asked = Asked(body, rows, issubclass(schema, ChatBody))
+    asked = answers.Asked(body, rows, issubclass(schema, ChatBody))
     try:
         jobs = server.batcher.submit(rows)
     except Busy as error:
@@ -215,7 +194,7 @@ async def _answer(
     try:
         async for _ in _changes(request, jobs):
             pass
-        return JSONResponse(_whole(server, asked, jobs))
+        return JSONResponse(answers.whole(server.speaker, asked, jobs))
     finally:
         _release(server, jobs)
 
@@ -309,81 +288,12 @@ def _release(server: Server, jobs: Sequence[Job]) -> None:
         server.batcher.cancel(job)
 
 
-def _settled(server: Server, asked: Asked, job: Job) -> str:
-    """The text that is certain so far; all of it once the job is done."""
-    special, row, stops = server.speaker.special, job.request, asked.body.stops
-    done = job.completion is not None
-    tokens = job.completion.tokens if job.completion else job.settled()
-    masks = row.canvas.count(special.mask)
-    text = server.speaker.decode(_before_end(tokens[:masks], row.end_token_id, special.pad))
-    whole = before_strings(text, stops)
-    if done or len(whole) < len(text):
-        return whole
-    # Half a character, or what may become a stop string, is not certain.
-    while whole.endswith(REPLACEMENT):
-        whole = whole[:-1]
-    keep = max((_overlap(whole, stop) for stop in stops), default=0)
-    return whole[: len(whole) - keep]
-
-
-def _before_end(tokens: list[int], end: int, pad: int) -> list[int]:
-    found = [at for at, token in enumerate(tokens) if token in (end, pad)]
-    return tokens[: found[0]] if found else tokens
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The longest end of the text that a stop string begins with."""
-    sizes = range(min(len(stop) - 1, len(text)), 0, -1)
-    return next((size for size in sizes if text.endswith(stop[:size])), 0)
-
-
-def _reason(job: Job) -> str | None:
-    if job.completion is None:
-        return None
-    return "length" if job.completion.reason == "length" else "stop"
-
-
-def _usage(asked: Asked, jobs: Sequence[Job]) -> dict[str, int]:
-    # Given tokens lie after the masks, so they are not among the first so many.
-    written = sum(
-        len(job.completion.tokens[: job.request.canvas.count(job.mask)])
-        for job in jobs
-        if job.completion
-    )
-    prompt = asked.prompt_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-    }
-
-
-def _head(server: Server, asked: Asked, kind: str) -> dict[str, Any]:
-    prefix = "chatcmpl" if asked.chat else "cmpl"
-    return {
-        "id": f"{prefix}-{secrets.token_hex(12)}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": server.speaker.name,
-    }
-
-
-def _whole(server: Server, asked: Asked, jobs: Sequence[Job]) -> dict[str, Any]:
-    choices = []
-    for index, job in enumerate(jobs):
-        text = _settled(server, asked, job)
-        content = (
-            {"message": {"role": "assistant", "content": text}} if asked.chat else {"text": text}
-        )
-        choices.append({"index": index, **content, "finish_reason": _reason(job), "logprobs": None})
-    kind = "chat.completion" if asked.chat else "text_completion"
-    return _head(server, asked, kind) | {"choices": choices, "usage": _usage(asked, jobs)}
-
-
 async def _stream(
-    server: Server, request: HttpRequest, asked: Asked, jobs: Sequence[Job]
+    server: Server, request: HttpRequest, asked: answers.Asked, jobs: Sequence[Job]
 ) -> AsyncIterator[str]:
-    head = _head(server, asked, "chat.completion.chunk" if asked.chat else "text_completion")
+    head = answers.head(
+        server.speaker, asked, "chat.completion.chunk" if asked.chat else "text_completion"
+    )
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
         return f"data: {json.dumps(head | {'choices': choices} | more)}\n\n"
@@ -398,13 +308,13 @@ async def _stream(
     try:
         async for _ in _changes(request, jobs):
             for index, job in enumerate(jobs):
-                text, reason = _settled(server, asked, job), _reason(job)
+                text, reason = answers.settled(server.speaker, asked, job), answers.reason(job)
                 new = text[len(sent[index]) :]
                 if not ended[index] and (new or reason or not begun[index]):
                     yield event([piece(index, new, reason, not begun[index])])
                     sent[index], begun[index], ended[index] = text, True, reason is not None
         if asked.body.stream_options and asked.body.stream_options.include_usage:
-            yield event([], usage=_usage(asked, jobs))
+            yield event([], usage=answers.usage(asked, jobs))
         yield "data: [DONE]\n\n"
     except HTTPException as error:
         yield f"data: {json.dumps(_error(error.detail, error.status_code))}\n\n"

@@ -5,11 +5,19 @@ Fields that would change the answer and are not known are refused rather than ig
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from diffucoder.config.decoding import Caching, Rule
 
-Stops = str | Annotated[list[str], Field(max_length=16)] | None
+
+def _encodable(text: str) -> str:
+    # JSON can hold halves of surrogate pairs, which are no text.
+    text.encode()
+    return text
+
+
+Words = Annotated[str, AfterValidator(_encodable)]
+Stops = Words | Annotated[list[Words], Field(max_length=16)] | None
 
 # Asked for by name or by none, they change nothing.
 IGNORED = ("user", "metadata", "store")
@@ -65,8 +73,8 @@ class Sampling(BaseModel):
 class CompletionBody(Sampling):
     """Of `/v1/completions`; `suffix` makes the completion a hole of `max_tokens` tokens."""
 
-    prompt: str | list[str]
-    suffix: str | None = None
+    prompt: Words | list[Words]
+    suffix: Words | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
@@ -82,7 +90,7 @@ class TextPart(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     type: Literal["text"]
-    text: str
+    text: Words
 
 
 class Message(BaseModel):
@@ -90,7 +98,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Words | list[TextPart]
 
     def plain(self) -> dict[str, str]:
         """As the chat template takes it."""
