@@ -5,6 +5,7 @@ Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas posit
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,20 @@ ROLLOUT, VALIDATION, ORDER = -1, -2, -3
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """What the sampler wrote, in the order of the tasks it was asked for."""
+class Answers:
+    """What the sampler wrote and what it earned, in the order of the tasks it was asked for.
+
+    Attributes:
+        canvas: int64 `[B, L]`.
+        reveal_step: int64 `[B, L]`.
+        scored: B completions.
+        waited: seconds in which nothing was sampled because verdicts were missing.
+    """
 
     canvas: Tensor
     reveal_step: Tensor
-    texts: list[str]
-    tokens: list[list[int]]
+    scored: list[Scored]
+    waited: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Groups:
         scored: B completions.
         canvas: int64 `[B, L]`, what was written.
         reveal_step: int64 `[B, L]`, the step at which each position was.
-        reward_seconds: time spent in the sandbox.
+        reward_seconds: time in which sampling and updates waited for the sandbox.
     """
 
     tasks: list[Task]
@@ -92,7 +100,7 @@ class Rollout:
         batch: the completions as tensors.
         advantages: advantages `[P, G]`.
         rewards: rewards `[P, G]`.
-        reward_seconds: time spent in the sandbox.
+        reward_seconds: time in which sampling and updates waited for the sandbox.
     """
 
     tasks: list[Task]
@@ -222,11 +230,8 @@ class Sampler:
         # Rounds after the first have draws of their own.
         extra = (attempt,) if attempt else ()
         streams = [self.context.generator(step, ROLLOUT, row, *extra) for row in rows]
-        sampled = self._sample(model, repeated, self.params.decoding, streams)
-        began = time.monotonic()
-        scored = self._score(repeated, sampled.texts, sampled.tokens, trained_on=True)
-        seconds = time.monotonic() - began
-        return Groups(tasks, scored, sampled.canvas, sampled.reveal_step, seconds)
+        answers = self._answer(model, repeated, self.params.decoding, streams, trained_on=True)
+        return Groups(tasks, answers.scored, answers.canvas, answers.reveal_step, answers.waited)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks."""
@@ -234,44 +239,53 @@ class Sampler:
         mine = range(self.context.rank, len(tasks) * options.samples, self.context.world_size)
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
-        sampled = self._sample(model, repeated, options.decoding, streams)
-        scored = self._score(repeated, sampled.texts, sampled.tokens, trained_on=False)
+        scored = self._answer(model, repeated, options.decoding, streams, trained_on=False).scored
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
 
-    def _sample(
+    def _answer(
         self,
         model: nn.Module,
         tasks: list[Task],
         decoding: DecodingParams,
         streams: list[torch.Generator],
-    ) -> Sampled:
+        trained_on: bool,
+    ) -> Answers:
+        """Sample in batches; programs of one batch run while the next is sampled."""
         canvas_BL = torch.zeros((len(tasks), decoding.max_new_tokens), dtype=torch.long)
         reveal_step_BL = torch.zeros_like(canvas_BL)
-        tokens: list[list[int]] = [[] for _ in tasks]
+        scored: dict[int, Scored] = {}
         # Prompts of like length together, so that little padding is computed.
         order = sorted(range(len(tasks)), key=lambda row: len(tasks[row].prompt_tokens))
         size = self.params.generation_batch
-        for at in range(0, len(order), size):
-            rows = order[at : at + size]
-            made = generate(
-                model,
-                [tasks[row].prompt_tokens for row in rows],
-                decoding,
-                self.special.mask,
-                self.special.turn_end,
-                self.special.pad,
-                [streams[row] for row in rows],
-            )
-            canvas_BL[rows] = made.canvas
-            reveal_step_BL[rows] = made.reveal_step
-            for row, completion in zip(rows, made.completions, strict=True):
-                tokens[row] = completion
-        texts = self.tokenizer.batch_decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return Sampled(canvas_BL, reveal_step_BL, texts, tokens)
+        with ThreadPoolExecutor(1) as judge:
+            pending = []
+            for at in range(0, len(order), size):
+                rows = order[at : at + size]
+                made = generate(
+                    model,
+                    [tasks[row].prompt_tokens for row in rows],
+                    decoding,
+                    self.special.mask,
+                    self.special.turn_end,
+                    self.special.pad,
+                    [streams[row] for row in rows],
+                )
+                canvas_BL[rows] = made.canvas
+                reveal_step_BL[rows] = made.reveal_step
+                texts = self.tokenizer.batch_decode(
+                    made.completions, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
+                asked = [tasks[row] for row in rows]
+                future = judge.submit(self._score, asked, texts, made.completions, trained_on)
+                pending.append((rows, future))
+            began = time.monotonic()
+            for rows, future in pending:
+                scored |= zip(rows, future.result(), strict=True)
+            waited = time.monotonic() - began
+        ordered = [scored[row] for row in range(len(tasks))]
+        return Answers(canvas_BL, reveal_step_BL, ordered, waited)
 
     def _score(
         self,
