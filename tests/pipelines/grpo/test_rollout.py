@@ -1,5 +1,6 @@
 """Rollouts: what is drawn, scored and recorded, with a real sandbox and a tiny model."""
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.rewards import RewardParams, RewardTerm
 from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
-from diffucoder.decoding import trace
+from diffucoder.decoding import Generation, decode, trace
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
@@ -248,3 +249,32 @@ def test_finer_feedback_reaches_rewards_and_loss(
         assert other.reward == pytest.approx(one.reward + 0.5)
     # What was written after the code is on none of its lines.
     assert torch.equal(shaped.batch.completion_mask, plain.batch.completion_mask)
+
+
+def test_programs_run_while_the_next_batch_is_sampled(
+    sampler: Sampler,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judging = threading.Event()
+
+    def watched(record: RewardRecord) -> float:
+        judging.set()
+        return 0.0
+
+    def generating(*arguments: Any, **options: Any) -> Generation:
+        if len(sampled) == 1:
+            # The first batch's programs are judged before the second batch is sampled.
+            assert judging.wait(timeout=30)
+        sampled.append(1)
+        return decode(*arguments, **options)
+
+    sampled: list[int] = []
+    monkeypatch.setattr("diffucoder.pipelines.grpo.rollout.decode", generating)
+    monkeypatch.setattr("diffucoder.rewards.functions.tests_passed", watched)
+    tasks = [task(tokenizer, n) for n in (1, 2)]
+    size = sampler.params.completions_per_prompt
+    params = sampler.params.model_copy(update={"generation_batch": size})
+    overlapped = replace(sampler, params=params).roll_out(model.eval(), tasks, 0, 0)
+    assert len(sampled) == 2 and len(overlapped.scored) == 2 * size

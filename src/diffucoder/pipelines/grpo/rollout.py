@@ -5,6 +5,7 @@ Shapes: P prompts, G completions a prompt, B = P * G completions, L canvas posit
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,21 @@ ROLLOUT, VALIDATION, ORDER = -1, -2, -3
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What the sampler wrote and what it earned, in the order of the tasks it was asked for.
+
+    Attributes:
+        made: B completions as the sampler left them.
+        scored: the same completions, and what became of them.
+        waited: seconds in which nothing was sampled because verdicts were missing.
+    """
+
+    made: list[Completion]
+    scored: list[Scored]
+    waited: float
+
+
+@dataclass(frozen=True)
 class Groups:
     """Scored groups of completions, those of a task together.
 
@@ -38,7 +54,7 @@ class Groups:
         tasks: P problems.
         made: B completions as the sampler left them.
         scored: the same completions, and what became of them.
-        reward_seconds: time spent in the sandbox.
+        reward_seconds: time in which sampling and updates waited for the sandbox.
     """
 
     tasks: list[Task]
@@ -80,7 +96,7 @@ class Rollout:
         batch: the completions as tensors.
         advantages: advantages `[P, G]`.
         rewards: rewards `[P, G]`.
-        reward_seconds: time spent in the sandbox.
+        reward_seconds: time in which sampling and updates waited for the sandbox.
         traces: of the completions, if asked for.
     """
 
@@ -226,14 +242,15 @@ class Sampler:
         # Rounds after the first have draws of their own.
         extra = (attempt,) if attempt else ()
         streams = [self.context.generator(step, ROLLOUT, row, *extra) for row in rows]
-        made, texts = self._sample(
-            model, repeated, self.params.decoding, streams, self.params.trace
+        answers = self._answer(
+            model,
+            repeated,
+            self.params.decoding,
+            streams,
+            trained_on=True,
+            alternatives=self.params.trace,
         )
-        began = time.monotonic()
-        scored = self._score(
-            repeated, texts, [completion.tokens for completion in made], trained_on=True
-        )
-        return Groups(tasks, made, scored, time.monotonic() - began)
+        return Groups(tasks, answers.made, answers.scored, answers.waited)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks."""
@@ -241,50 +258,58 @@ class Sampler:
         mine = range(self.context.rank, len(tasks) * options.samples, self.context.world_size)
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
-        made, texts = self._sample(model, repeated, options.decoding, streams)
-        scored = self._score(
-            repeated, texts, [completion.tokens for completion in made], trained_on=False
-        )
+        scored = self._answer(model, repeated, options.decoding, streams, trained_on=False).scored
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
 
-    def _sample(
+    def _answer(
         self,
         model: nn.Module,
         tasks: list[Task],
         decoding: DecodingParams,
         streams: list[torch.Generator],
+        trained_on: bool,
         alternatives: int | None = None,
-    ) -> tuple[list[Completion], list[str]]:
-        """Completions and their texts, in the order of `tasks`."""
+    ) -> Answers:
+        """Sample in batches; programs of one batch run while the next is sampled."""
         canvas = [self.special.mask] * decoding.max_new_tokens
         made: dict[int, Completion] = {}
+        scored: dict[int, Scored] = {}
         # Prompts of like length together, so that little padding is computed.
         order = sorted(range(len(tasks)), key=lambda row: len(tasks[row].prompt_tokens))
         size = self.params.generation_batch
-        for at in range(0, len(order), size):
-            rows = order[at : at + size]
-            requests = [
-                Request(
-                    tasks[row].prompt_tokens,
-                    canvas,
-                    decoding,
-                    self.special.turn_end,
-                    streams[row],
-                    alternatives=alternatives,
+        with ThreadPoolExecutor(1) as judge:
+            pending = []
+            for at in range(0, len(order), size):
+                rows = order[at : at + size]
+                requests = [
+                    Request(
+                        tasks[row].prompt_tokens,
+                        canvas,
+                        decoding,
+                        self.special.turn_end,
+                        streams[row],
+                        alternatives=alternatives,
+                    )
+                    for row in rows
+                ]
+                found = decode(model, requests, self.special.mask, self.special.pad)
+                made |= zip(rows, found.rows, strict=True)
+                texts = self.tokenizer.batch_decode(
+                    found.completions,
+                    skip_special_tokens=True,
+                    clean_up_tokenization_spaces=False,
                 )
-                for row in rows
-            ]
-            decoded = decode(model, requests, self.special.mask, self.special.pad)
-            made |= zip(rows, decoded.rows, strict=True)
-        completions = [made[row] for row in range(len(tasks))]
-        texts = self.tokenizer.batch_decode(
-            [completion.tokens for completion in completions],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return completions, texts
+                asked = [tasks[row] for row in rows]
+                future = judge.submit(self._score, asked, texts, found.completions, trained_on)
+                pending.append((rows, future))
+            began = time.monotonic()
+            for rows, future in pending:
+                scored |= zip(rows, future.result(), strict=True)
+            waited = time.monotonic() - began
+        places = range(len(tasks))
+        return Answers([made[row] for row in places], [scored[row] for row in places], waited)
 
     def _score(
         self,
