@@ -92,8 +92,8 @@ def _join(rank: int, world_size: int) -> "torch.device":
 
 if __name__ == "__main__":
     code = main(*sys.argv[1:])
-    if code:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # The ordinary exit may wait for ranks that are gone.
-        os._exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is on disk. The ordinary exit may wait for ranks that are gone, and now and then aborts:
+    # Python unwinds threads of C++ that ask for its lock meanwhile, which ends the process.
+    os._exit(code)
