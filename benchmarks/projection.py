@@ -19,6 +19,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Config
 
 VOCABULARY, WIDTH, ROWS, LENGTH = 151_936, 896, 4, 512
 GOAL_MEMORY, GOAL_TIME = 1 / 3, 1.0
@@ -109,16 +113,10 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / MIB
 
 
-def stepper(form: str, share: float, logits_mib: float) -> Callable[[], float]:
-    """The step of a form, its model and its batch ready."""
-    import torch
-    from transformers import AutoModelForCausalLM, Qwen2Config
+def wide() -> "Qwen2Config":
+    """A bidirectional model of Qwen2.5-0.5B's widths with 2 layers."""
+    from transformers import Qwen2Config
 
-    from diffucoder.diffusion.objectives import projected_loss
-    from diffucoder.model.projection import aligned_states, limit_logits
-    from diffucoder.model.shift import aligned_logits
-
-    torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
@@ -129,7 +127,20 @@ def stepper(form: str, share: float, logits_mib: float) -> Callable[[], float]:
         tie_word_embeddings=True,
     )
     config.is_causal = False
-    model = AutoModelForCausalLM.from_config(config)
+    return config
+
+
+def stepper(form: str, share: float, logits_mib: float) -> Callable[[], float]:
+    """The step of a form, its model and its batch ready."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from diffucoder.diffusion.objectives import projected_loss
+    from diffucoder.model.projection import aligned_states, limit_logits
+    from diffucoder.model.shift import aligned_logits
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(wide())
     limit_logits(model, logits_mib)
     tokens_BL = torch.randint(0, VOCABULARY, (ROWS, LENGTH))
     scored_BL = torch.rand(ROWS, LENGTH) < share

@@ -11,11 +11,12 @@ status 1 when a reference of a suite that can be judged here does not pass.
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
+from diffucoder.data.tabular import read_rows
 from diffucoder.evaluation.benchmarks import SUITES, Record
 from diffucoder.evaluation.benchmarks.plus import LEFT_OUT
-from diffucoder.evaluation.benchmarks.records import read_rows
 from diffucoder.evaluation.scoring import program, unjudgeable
 from diffucoder.progress import track
 from diffucoder.rewards.sandbox import Sandbox
@@ -44,7 +45,7 @@ def main() -> None:
             if not path.exists():
                 notes.append(f"{name}: {path} is missing")
                 continue
-            rows = read_rows(path)[:: options.every]
+            rows = islice(read_rows(path), 0, None, options.every)
             records = [SUITES[name].record(row, "instruct") for row in rows]
             began = time.monotonic()
             exceptions, tests, wrong = judge(name, records, sandbox)

@@ -26,8 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from projection import wide
+
 ROOT = Path(__file__).resolve().parents[1]
-VOCABULARY, WIDTH = 151_936, 896
 GOALS = {"update": 2.0, "step": 4.0, "memory": 4.0}
 MIB = 2**20
 
@@ -135,7 +136,7 @@ def prepare(model: str, form: str, data: Path, work: Path) -> Bench:
     """Policy, reference, tasks and parameters; an engine for the form that has one."""
     import torch
     from kedro.config import OmegaConfigLoader
-    from transformers import AutoModelForCausalLM, Qwen2Config
+    from transformers import AutoModelForCausalLM
 
     from diffucoder import settings
     from diffucoder.config.grpo import GrpoParams
@@ -167,16 +168,7 @@ def prepare(model: str, form: str, data: Path, work: Path) -> Bench:
     tasks = read_tasks(kept, tokenizer, params, policy.config.max_position_embeddings, False)["rl"]
     if model == "wide":
         torch.manual_seed(0)
-        shape = Qwen2Config(
-            vocab_size=VOCABULARY,
-            hidden_size=WIDTH,
-            intermediate_size=4864,
-            num_hidden_layers=2,
-            num_attention_heads=14,
-            num_key_value_heads=2,
-            tie_word_embeddings=True,
-        )
-        policy = AutoModelForCausalLM.from_config(shape)
+        policy = AutoModelForCausalLM.from_config(wide())
     set_bidirectional(policy)
     configure(policy, params.training.engine, torch.device("cpu"))
     special = special_ids(tokenizer)

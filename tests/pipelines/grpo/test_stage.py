@@ -115,6 +115,18 @@ def small(parameters: Parameters, work: Path, ranks: int) -> GrpoParams:
     return GrpoParams(**read)
 
 
+def inputs_of(
+    problems: pd.DataFrame, checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Path]:
+    """What a job trains on in this process, which can import this file's reward by name."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    table = folder / "problems.parquet"
+    kept = problems[problems["split"].isin(["rl", "validation"])]
+    # Words of the tiny tokenizer are letters, and its model has a short context.
+    kept.assign(prompt="add 1").to_parquet(table)
+    return {"instruct": checkpoint, "problems": table}
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_improve(
     parameters: Parameters,
@@ -151,11 +163,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch,
     process_group: None,
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    table = tmp_path / "problems.parquet"
-    kept = problems[problems["split"].isin(["rl", "validation"])]
-    kept.assign(prompt="add 1").to_parquet(table)
-    inputs = {"instruct": checkpoint, "problems": table}
+    inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
 
     def run(name: str, *stop_signals: int) -> tuple[dict, pd.DataFrame, list[dict]]:
         params = small(parameters, tmp_path / name, ranks=1)
@@ -193,13 +201,9 @@ def test_reference_is_synced_as_often_as_said(
     process_group: None,
     every: int,
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    table = tmp_path / "problems.parquet"
-    kept = problems[problems["split"].isin(["rl", "validation"])]
-    kept.assign(prompt="add 1").to_parquet(table)
+    inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
     params = small(parameters, tmp_path / "work", ranks=1)
     params = params.model_copy(update={"reference_sync_every": every})
-    inputs = {"instruct": checkpoint, "problems": table}
     job = new_job("grpo", params, inputs, tmp_path / "work", seed=0)
     job.work.mkdir()
     reporter = Reporter(job.work, 1)
@@ -237,15 +241,12 @@ def test_the_curriculum_begins_with_the_end_of_the_reference(
     monkeypatch: pytest.MonkeyPatch,
     process_group: None,
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    table = tmp_path / "problems.parquet"
-    kept = problems[problems["split"].isin(["rl", "validation"])]
-    short = "def f(x):\n    return 1\n"
-    kept.assign(prompt="add 1", reference=short).to_parquet(table)
+    short = problems.assign(reference="def f(x):\n    return 1\n")
+    inputs = inputs_of(short, checkpoint, tmp_path, monkeypatch)
     params = small(parameters, tmp_path / "work", ranks=1)
     curriculum = params.curriculum.model_copy(update={"stages": 2})
     params = params.model_copy(update={"curriculum": curriculum})
-    job = new_job("grpo", params, {"instruct": checkpoint, "problems": table}, tmp_path / "work", 0)
+    job = new_job("grpo", params, inputs, tmp_path / "work", 0)
     job.work.mkdir()
     here = Context(job, job.identity(), 0, 1, torch.device("cpu"), Reporter(job.work, 0))
     train(job, here)

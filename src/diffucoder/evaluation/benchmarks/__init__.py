@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffucoder.config.evaluation import Extraction
+from diffucoder.data.tabular import read_rows
 from diffucoder.data.tokenizer import MASK
 from diffucoder.errors import BadData
 from diffucoder.evaluation.benchmarks.bigcodebench import bigcodebench_record
 from diffucoder.evaluation.benchmarks.humaneval import humaneval_record, infilling_record
 from diffucoder.evaluation.benchmarks.mbpp import TEST_IDS, mbpp_record
 from diffucoder.evaluation.benchmarks.plus import plus_record
-from diffucoder.evaluation.benchmarks.records import Record, Style, read_rows
+from diffucoder.evaluation.benchmarks.records import Record, Style
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.sanitise import sanitise
 
@@ -93,7 +94,7 @@ def load(name: str, folder: Path, style: Style = "instruct") -> list[Record]:
         raise FileNotFoundError(f"{suite.file} is not in {folder}")
     try:
         return [suite.record(row, style) for row in read_rows(path) if suite.chosen(row)]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError) as error:
         raise BadData(
             f"{path}: not the {name} file ({type(error).__name__}: {error}); fetch it again"
         ) from error

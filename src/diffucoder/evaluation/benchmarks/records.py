@@ -1,26 +1,15 @@
-"""What all suites share: rows of a file, and the record of a problem."""
+"""What all suites share: the record of a problem, and how it is asked."""
 
-import gzip
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from diffucoder.config.evaluation import Style
 
-__all__ = ["Record", "Style", "ask", "fenced", "make", "read_rows"]
+__all__ = ["Record", "Style", "ask", "fenced", "make"]
 
 Record = dict[str, Any]
 
 _ASK = "Write one self-contained Python program and put it in a single fenced code block."
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON or JSON lines file, compressed or not."""
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-        if path.suffix == ".json":
-            return json.load(file)
-        return [json.loads(line) for line in file if line.strip()]
 
 
 def ask(text: str) -> str:

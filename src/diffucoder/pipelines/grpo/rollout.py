@@ -32,21 +32,6 @@ ROLLOUT, VALIDATION, ORDER = -1, -2, -3
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the sampler wrote and what it earned, in the order of the tasks it was asked for.
-
-    Attributes:
-        made: B completions as the sampler left them.
-        scored: the same completions, and what became of them.
-        waited: seconds in which nothing was sampled because verdicts were missing.
-    """
-
-    made: list[Completion]
-    scored: list[Scored]
-    waited: float
-
-
-@dataclass(frozen=True)
 class Groups:
     """Scored groups of completions, those of a task together.
 
@@ -242,7 +227,7 @@ class Sampler:
         # Rounds after the first have draws of their own.
         extra = (attempt,) if attempt else ()
         streams = [self.context.generator(step, ROLLOUT, row, *extra) for row in rows]
-        answers = self._answer(
+        made, scored, waited = self._answer(
             model,
             repeated,
             self.params.decoding,
@@ -250,7 +235,7 @@ class Sampler:
             trained_on=True,
             alternatives=self.params.trace,
         )
-        return Groups(tasks, answers.made, answers.scored, answers.waited)
+        return Groups(tasks, made, scored, waited)
 
     def validate(self, model: nn.Module, tasks: list[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks."""
@@ -258,7 +243,7 @@ class Sampler:
         mine = range(self.context.rank, len(tasks) * options.samples, self.context.world_size)
         repeated = [tasks[row % len(tasks)] for row in mine]
         streams = [self.context.generator(VALIDATION, row) for row in mine]
-        scored = self._answer(model, repeated, options.decoding, streams, trained_on=False).scored
+        _, scored, _ = self._answer(model, repeated, options.decoding, streams, trained_on=False)
         passed = sum(s.verdict.status == "passed" for s in scored)
         total = self.context.sums(torch.tensor([passed, len(scored)]))
         return float(total[0] / total[1])
@@ -271,8 +256,13 @@ class Sampler:
         streams: list[torch.Generator],
         trained_on: bool,
         alternatives: int | None = None,
-    ) -> Answers:
-        """Sample in batches; programs of one batch run while the next is sampled."""
+    ) -> tuple[list[Completion], list[Scored], float]:
+        """Sample in batches; programs of one batch run while the next is sampled.
+
+        Returns:
+            In the order of `tasks` what the sampler wrote and what became of it; and the seconds
+            in which nothing was sampled because verdicts were missing.
+        """
         canvas = [self.special.mask] * decoding.max_new_tokens
         made: dict[int, Completion] = {}
         scored: dict[int, Scored] = {}
@@ -309,7 +299,7 @@ class Sampler:
                 scored |= zip(rows, future.result(), strict=True)
             waited = time.monotonic() - began
         places = range(len(tasks))
-        return Answers([made[row] for row in places], [scored[row] for row in places], waited)
+        return [made[row] for row in places], [scored[row] for row in places], waited
 
     def _score(
         self,

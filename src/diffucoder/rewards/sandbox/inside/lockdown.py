@@ -13,8 +13,6 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import seccomp
-
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -119,15 +117,6 @@ def filter_calls(program: bytes) -> None:
     prog = _FilterProgram(len(program) // 8, program)
     number = _SECCOMP[os.uname().machine]
     check(libc.syscall(number, 1, ctypes.c_uint32(0), ctypes.byref(prog)), "seccomp")
-
-
-def seccomp_works() -> bool:
-    """Whether the kernel takes filters on this architecture; asks without installing one."""
-    if seccomp.machine() is None:
-        return False
-    action = ctypes.c_uint32(0x00050000)
-    number = _SECCOMP[os.uname().machine]
-    return libc.syscall(number, 2, ctypes.c_uint32(0), ctypes.byref(action)) == 0
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:
