@@ -45,6 +45,20 @@ def test_the_nucleus_is_taken_of_the_whole_distribution() -> None:
     torch.testing.assert_close(shaped(top_p=0.82, top_k=3), expected)
 
 
+@pytest.mark.parametrize("spread", [0.01, 1.0, 8.0])
+def test_the_nucleus_is_that_of_a_full_sort(spread: float) -> None:
+    # From nearly even, where hundreds of tokens stay, to nearly certain, where one does.
+    logits_NV = spread * torch.randn(32, 700, generator=torch.Generator().manual_seed(0))
+    logits_NV[16:] *= 4
+    probs_NV = logits_NV.softmax(1)
+    sorted_NV, order_NV = probs_NV.sort(dim=1, descending=True)
+    kept_NV = torch.zeros_like(probs_NV).scatter(
+        1, order_NV, sorted_NV * (sorted_NV.cumsum(1) - sorted_NV < 0.95)
+    )
+    expected_NV = kept_NV / kept_NV.sum(1, keepdim=True)
+    torch.testing.assert_close(distribution(logits_NV, 1.0, 0.95, 0), expected_NV)
+
+
 def test_banned_tokens_have_no_probability() -> None:
     logits_NV = torch.tensor([PROBS]).log().index_fill(1, torch.tensor([1]), -torch.inf)
     probs_V = distribution(logits_NV, 1.0, 1.0, 0)[0]

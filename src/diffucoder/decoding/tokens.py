@@ -6,6 +6,9 @@ Shapes: N positions, V vocabulary.
 import torch
 from torch import Tensor
 
+# Tokens looked at first for the nucleus of a position.
+NUCLEUS = 64
+
 
 def distribution(logits_NV: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:
     """The distribution to draw from, in float32 `[N, V]`.
@@ -24,14 +27,34 @@ def distribution(logits_NV: Tensor, temperature: float, top_p: float, top_k: int
         logits_NV = logits_NV / temperature
     probs_NV = logits_NV.softmax(1)
     if top_p < 1:
-        sorted_NV, order_NV = probs_NV.sort(dim=1, descending=True)
-        # A token goes when those before it already hold the share; the first always stays.
-        gone_NV = sorted_NV.cumsum(1) - sorted_NV >= top_p
-        probs_NV = _without(probs_NV, gone_NV.gather(1, order_NV.argsort(1)))
+        probs_NV = _without(probs_NV, ~_nucleus(probs_NV, top_p))
     if 0 < top_k < probs_NV.shape[1]:
         least_N1 = probs_NV.topk(top_k, dim=1).values[:, -1:]
         probs_NV = _without(probs_NV, probs_NV < least_N1)
     return probs_NV
+
+
+def _nucleus(probs_NV: Tensor, top_p: float) -> Tensor:
+    """The likeliest tokens that together hold the share: bool `[N, V]`.
+
+    Few tokens mostly do, and finding them costs a fraction of a sort; rows that need more are
+    sorted whole.
+    """
+    few = min(NUCLEUS, probs_NV.shape[1])
+    kept_NV, enough_N = _likeliest(probs_NV, top_p, few)
+    more_N = ~enough_N
+    if few < probs_NV.shape[1] and more_N.any():
+        kept_NV[more_N] = _likeliest(probs_NV[more_N], top_p, probs_NV.shape[1])[0]
+    return kept_NV
+
+
+def _likeliest(probs_NV: Tensor, top_p: float, count: int) -> tuple[Tensor, Tensor]:
+    """The nucleus among the `count` likeliest tokens, and whether it ends within them, `[N]`."""
+    best_NK, order_NK = probs_NV.topk(count, dim=1)
+    # A token goes when those before it already hold the share; the first always stays.
+    kept_NK = best_NK.cumsum(1) - best_NK < top_p
+    kept_NV = torch.zeros(probs_NV.shape, dtype=torch.bool, device=probs_NV.device)
+    return kept_NV.scatter_(1, order_NK, kept_NK), ~kept_NK[:, -1]
 
 
 def _without(probs_NV: Tensor, gone_NV: Tensor) -> Tensor:
