@@ -14,6 +14,7 @@ VALID: dict[str, Any] = {
         "epsilon": 1e-8,
         "weight_decay": 0.1,
         "gradient_clip": 1.0,
+        "fused": False,
     },
     "schedule": {"kind": "cosine", "warmup_steps": 2, "floor": 0.1},
     "engine": {

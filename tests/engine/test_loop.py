@@ -98,6 +98,20 @@ def test_every_setting_trains_like_the_plain_loop(
     assert_equal(plain_training(params, context), train(params, context), tolerance)
 
 
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_a_fused_update_is_the_same_update(
+    zero_stage: int,
+    training: Callable[..., TrainingParams],
+    job: Callable[..., Job],
+    context_of: Callable[[Job], Context],
+) -> None:
+    params = training(steps=4, engine={"zero_stage": zero_stage})
+    fused = params.optimizer.model_copy(update={"fused": True})
+    params = params.model_copy(update={"optimizer": fused})
+    context = context_of(job(params))
+    assert_equal(plain_training(params, context), train(params, context), 1e-5)
+
+
 @pytest.mark.slow
 def test_two_ranks_train_like_one(
     training: Callable[..., TrainingParams],

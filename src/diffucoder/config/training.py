@@ -16,6 +16,8 @@ class OptimizerParams(Params):
         epsilon: added to the denominator of an update.
         weight_decay: decay of matrices; vectors (norms, biases) are never decayed.
         gradient_clip: largest global gradient norm; 0 clips nothing.
+        fused: update in one kernel, which needs no copies of the largest weights on the way; the
+            last bits of its rounding are other ones.
     """
 
     learning_rate: float = Field(gt=0)
@@ -23,6 +25,7 @@ class OptimizerParams(Params):
     epsilon: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(ge=0)
+    fused: bool
 
     @model_validator(mode="after")
     def _betas_decay(self) -> "OptimizerParams":
