@@ -4,9 +4,10 @@
 
 For each seed the whole chain, then the lab and the ablation (each cell trained once with that seed)
 on its instruct model, in a data folder of its own below `--root`; the folders of
-`benchmarks/seeds.py` serve. What is finished is not run again, what was stopped goes on. With
-`--table` nothing is run and the table is made of the seeds that are complete. With `--readme` it
-replaces what stands between the README's markers.
+`benchmarks/seeds.py` serve. `--params` changes parameters of lab and ablation, as Kedro's own
+does, such as `ablation.steps=20` where time is short. What is finished is not run again, what was
+stopped goes on. With `--table` nothing is run and the table is made of the seeds that are complete.
+With `--readme` it replaces what stands between the README's markers.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--root", type=Path, default=ROOT / "data" / "seeds")
     parser.add_argument("--env", default="base", help="the Kedro environment to run in")
+    parser.add_argument("--params", default="", help="changes to lab and ablation, as of kedro run")
     parser.add_argument("--table", action="store_true", help="only read what is there")
     parser.add_argument("--readme", action="store_true", help="put the table into the README")
     options = parser.parse_args()
@@ -39,7 +41,7 @@ def main() -> None:
     for seed, folder in folders.items():
         if not options.table:
             run_chain(seed, folder, options.env)
-            run_studies(seed, folder, options.env)
+            run_studies(seed, folder, options.env, options.params)
     complete = {seed: folder for seed, folder in folders.items() if is_complete(folder)}
     if not complete:
         sys.exit(f"no seed of {options.seeds} is complete below {options.root}")
@@ -51,8 +53,9 @@ def main() -> None:
         readme.write_text(text, "utf-8")
 
 
-def run_studies(seed: int, folder: Path, env: str) -> None:
+def run_studies(seed: int, folder: Path, env: str, changes: str) -> None:
     """`lab` and `ablation` on the instruct model of this seed."""
+    params = ",".join(filter(None, [f"seed={seed}", f"ablation.seeds=[{seed}]", changes]))
     for study in ("lab", "ablation"):
         command = [sys.executable, "-m", "kedro", "run", "--only-missing-outputs"]
         subprocess.run(
@@ -60,7 +63,7 @@ def run_studies(seed: int, folder: Path, env: str) -> None:
                 *command,
                 f"--pipeline={study}",
                 f"--env={env}",
-                f"--params=seed={seed},ablation.seeds=[{seed}]",
+                f"--params={params}",
             ],
             cwd=ROOT,
             env=os.environ | {"DIFFUCODER_DATA": str(folder)},

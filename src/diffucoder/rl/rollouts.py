@@ -4,7 +4,7 @@ Shapes: B completions, Q positions of a prompt, L positions of a completion.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -52,6 +52,14 @@ class CompletionBatch:
     def rows(self, chosen: Tensor | slice) -> "CompletionBatch":
         """The chosen rows as a batch of their own."""
         return CompletionBatch(**{name: tensor[chosen] for name, tensor in self.tensors.items()})
+
+    def trimmed(self) -> "CompletionBatch":
+        """The batch without columns in which no row has a token of its prompt."""
+        longest = int(self.prompt_mask.sum(1).max())
+        start = self.prompt_mask.shape[1] - longest
+        return replace(
+            self, prompt_ids=self.prompt_ids[:, start:], prompt_mask=self.prompt_mask[:, start:]
+        )
 
 
 def complete(

@@ -70,7 +70,13 @@ def inner_updates(
     width = params.training.engine.micro_batch
     batch, weights_B = batch.to(engine.device), weights_B.to(engine.device)
     kept = (weights_B != 0).nonzero()[:, 0]
+    if len(kept) > width:
+        # Prompts of like length together, so that little padding is computed.
+        kept = kept[batch.prompt_mask[kept].sum(1).argsort(stable=True)]
     chunks = list(kept.split(width)) if len(kept) else []
+    parts = [batch.rows(chunk) for chunk in chunks]
+    if len(parts) > 1:
+        parts = [part.trimmed() for part in parts]
     most = max(context.gather(len(chunks)))
     if most == 0:
         return []
@@ -79,9 +85,9 @@ def inner_updates(
     with torch.no_grad(), gathered(engine) as policy:
         for iteration in range(params.inner_iterations):
             prepared = []
-            for chunk in chunks:
+            for chunk, part in zip(chunks, parts, strict=True):
                 seeds_B = _seeds(context, step, iteration, chunk + first_row)
-                part, weights = batch.rows(chunk), weights_B[chunk]
+                weights = weights_B[chunk]
                 scores = {"weights": weights}
                 if iteration > 0 and objective.compares:
                     scores["old"] = _score(policy, part, recipe, seeds_B, weights)
