@@ -41,3 +41,12 @@ def test_rows_of_a_batch_without_canvas_mask() -> None:
     assert isinstance(batch.rows(slice(0, 1)), CompletionBatch)
     assert batch.rows(slice(0, 1)).canvas_mask is None
     assert batch.to(torch.device("cpu")).canvas_mask is None
+
+
+def test_trimming_drops_what_is_padding_in_every_row() -> None:
+    batch = complete([[1], [2, 3], [4, 5, 6, 7]], [[5, END], [6], [7]], PAD)
+    short = batch.rows(slice(0, 2)).trimmed()
+    assert short.prompt_ids.tolist() == [[PAD, 1], [2, 3]]
+    assert short.prompt_mask.tolist() == [[False, True], [True, True]]
+    assert torch.equal(short.completion_ids, batch.completion_ids[:2])
+    assert torch.equal(batch.trimmed().prompt_ids, batch.prompt_ids)

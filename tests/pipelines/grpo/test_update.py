@@ -83,11 +83,19 @@ def make_step(
 ) -> Callable[..., Step]:
     """`make_step(inner_iterations=2, beta=0.1)` updates a fresh policy on the batch."""
 
-    def make(inner_iterations: int, beta: float, epsilon: float = 0.05, updates: int = 1) -> Step:
+    def make(
+        inner_iterations: int,
+        beta: float,
+        epsilon: float = 0.05,
+        updates: int = 1,
+        micro_batch: int | None = None,
+    ) -> Step:
         read = parameters("test", "grpo", work="unused", inner_iterations=inner_iterations)
         read["objective"]["grpo"] = {"epsilon": epsilon, "beta": beta}
         read["training"]["optimizer"]["learning_rate"] = 3e-2
         read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0, "floor": 1.0}
+        if micro_batch is not None:
+            read["training"]["engine"]["micro_batch"] = micro_batch
         params = GrpoParams(**read)
         policy = make_model(VOCABULARY, seed=0, dtype=torch.float32)
         reference = make_model(VOCABULARY, seed=1, dtype=torch.float32)
@@ -179,6 +187,20 @@ def test_one_iteration_holds_on_to_the_reference(
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert found["ratio"] == pytest.approx(1.0)
     assert found["clip_share"] == 0.0
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_micro_batches_of_like_prompts_make_the_same_update(
+    make_step: Callable[..., Step], micro_batch: int
+) -> None:
+    whole = make_step(inner_iterations=2, beta=0.1)
+    split = make_step(inner_iterations=2, beta=0.1, micro_batch=micro_batch)
+    assert len(split.recording.states("new")[0]) == micro_batch
+    for mine, own in zip(split.metrics, whole.metrics, strict=True):
+        for name in ("loss", "kl", "grad_norm"):
+            assert mine[name] == pytest.approx(own[name], rel=1e-4), name
+    for weight, other in zip(split.after.parameters(), whole.after.parameters(), strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-3, atol=1e-4)
 
 
 def test_better_completions_become_likelier_than_worse_ones(
