@@ -41,20 +41,19 @@ def _nucleus(probs_NV: Tensor, top_p: float) -> Tensor:
     sorted whole.
     """
     few = min(NUCLEUS, probs_NV.shape[1])
-    kept_NV, enough_N = _likeliest(probs_NV, top_p, few)
-    more_N = ~enough_N
+    kept_NV, more_N = _likeliest(probs_NV, top_p, few)
     if few < probs_NV.shape[1] and more_N.any():
         kept_NV[more_N] = _likeliest(probs_NV[more_N], top_p, probs_NV.shape[1])[0]
     return kept_NV
 
 
 def _likeliest(probs_NV: Tensor, top_p: float, count: int) -> tuple[Tensor, Tensor]:
-    """The nucleus among the `count` likeliest tokens, and whether it ends within them, `[N]`."""
+    """The nucleus among the `count` likeliest tokens, and whether it may go on beyond, `[N]`."""
     best_NK, order_NK = probs_NV.topk(count, dim=1)
     # A token goes when those before it already hold the share; the first always stays.
     kept_NK = best_NK.cumsum(1) - best_NK < top_p
     kept_NV = torch.zeros(probs_NV.shape, dtype=torch.bool, device=probs_NV.device)
-    return kept_NV.scatter_(1, order_NK, kept_NK), ~kept_NK[:, -1]
+    return kept_NV.scatter_(1, order_NK, kept_NK), kept_NK[:, -1]
 
 
 def _without(probs_NV: Tensor, gone_NV: Tensor) -> Tensor:

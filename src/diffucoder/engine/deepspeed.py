@@ -124,8 +124,9 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
     runtime, *_ = deepspeed.initialize(
         model=wrapped, optimizer=adamw(wrapped, training.optimizer), config=settings(training)
     )
-    # Alone there is nobody to reduce with; DeepSpeed would copy all gradients to find out.
-    runtime.enable_backward_allreduce = runtime.dp_world_size > 1 or training.engine.zero_stage > 0
+    if runtime.dp_world_size == 1 and training.engine.zero_stage == 0:
+        # There is nobody to reduce with; DeepSpeed would copy all gradients to find out.
+        runtime.enable_backward_allreduce = False
     # bf16 training rounds buffers too, and rounded rotary frequencies turn far positions by
     # whole radians.
     for name, buffer in model.named_buffers():

@@ -69,15 +69,8 @@ def inner_updates(
     objective = recipe.objective
     width = params.training.engine.micro_batch
     batch, weights_B = batch.to(engine.device), weights_B.to(engine.device)
-    kept = (weights_B != 0).nonzero()[:, 0]
-    if len(kept) > width:
-        # Prompts of like length together, so that little padding is computed.
-        kept = kept[batch.prompt_mask[kept].sum(1).argsort(stable=True)]
-    chunks = list(kept.split(width)) if len(kept) else []
-    parts = [batch.rows(chunk) for chunk in chunks]
-    if len(parts) > 1:
-        parts = [part.trimmed() for part in parts]
-    most = max(context.gather(len(chunks)))
+    parts = _micro_batches(batch, (weights_B != 0).nonzero()[:, 0], width)
+    most = max(context.gather(len(parts)))
     if most == 0:
         return []
     iterations = []
@@ -85,7 +78,7 @@ def inner_updates(
     with torch.no_grad(), gathered(engine) as policy:
         for iteration in range(params.inner_iterations):
             prepared = []
-            for chunk, part in zip(chunks, parts, strict=True):
+            for chunk, part in parts:
                 seeds_B = _seeds(context, step, iteration, chunk + first_row)
                 weights = weights_B[chunk]
                 scores = {"weights": weights}
@@ -95,7 +88,7 @@ def inner_updates(
                     scores["ref"] = _score(recipe.reference, part, recipe, seeds_B, weights)
                 prepared.append(_prepared(part, seeds_B, scores, objective))
             # Ranks take part in every micro-batch; one that has run out adds nothing.
-            prepared += [_nothing(batch, objective)] * (most - len(chunks))
+            prepared += [_nothing(batch, objective)] * (most - len(parts))
             iterations.append(prepared)
     fields = list(batch.tensors)
 
@@ -114,6 +107,17 @@ def inner_updates(
         )
 
     return [optimizer_step(engine, prepared, loss) for prepared in iterations]
+
+
+def _micro_batches(
+    batch: CompletionBatch, kept: Tensor, width: int
+) -> list[tuple[Tensor, CompletionBatch]]:
+    """The kept rows in batches of at most `width`: their numbers, and what they hold."""
+    if len(kept) <= width:
+        return [(kept, batch.rows(kept))] if len(kept) else []
+    # Prompts of like length together, so that little padding is computed.
+    order = kept[batch.prompt_mask[kept].sum(1).argsort(stable=True)]
+    return [(chunk, batch.rows(chunk).trimmed()) for chunk in order.split(width)]
 
 
 def _seeds(context: Context, step: int, iteration: int, rows_B: Tensor) -> Tensor:
