@@ -1,7 +1,6 @@
 """The table of claims as text; chain and studies are not run here."""
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,12 +11,9 @@ from diffucoder.evaluation.claims import Claim
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # The script imports its neighbour by name, as it does when it is run.
-    monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.delitem(sys.modules, "claims", raising=False)
-    return importlib.import_module("claims")
+@pytest.fixture(scope="module")
+def claims(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("claims")
 
 
 def test_the_table_holds_every_claim(claims: ModuleType) -> None:

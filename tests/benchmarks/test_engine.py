@@ -1,9 +1,9 @@
 """Both sides of the benchmark train the same objective on the rows they say."""
 
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,11 +14,8 @@ FILE = Path(__file__).parents[2] / "benchmarks" / "engine.py"
 
 
 @pytest.fixture(scope="module")
-def engine() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("engine_benchmark", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def engine(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("engine")
 
 
 def test_padded_rows_have_a_document_each_and_packed_rows_are_full(engine: ModuleType) -> None:

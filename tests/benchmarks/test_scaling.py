@@ -1,7 +1,7 @@
 """The numbers of docs/scaling.md are those of the planner and of conf/paper."""
 
-import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,11 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def scaling() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scaling", ROOT / "benchmarks" / "scaling.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def scaling(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("scaling")
 
 
 def test_the_document_has_the_tables_that_are_computed(scaling: ModuleType) -> None:

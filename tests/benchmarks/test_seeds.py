@@ -1,7 +1,7 @@
 """The tables over seeds, worked out by hand; the chain itself is not run here."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +12,8 @@ FILE = Path(__file__).parents[2] / "benchmarks" / "seeds.py"
 
 
 @pytest.fixture(scope="module")
-def seeds() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("seeds", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def seeds(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("seeds")
 
 
 def shares(instruct: float, grpo: float) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The table of a long run, from rollouts and metrics counted by hand."""
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,11 +10,9 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def stability(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.delitem(sys.modules, "stability", raising=False)
-    return importlib.import_module("stability")
+@pytest.fixture(scope="module")
+def stability(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("stability")
 
 
 def test_a_row_counts_what_was_passed_and_what_was_paid_for_nothing(stability: ModuleType) -> None:

@@ -11,10 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import special_ids
-from diffucoder.engine.context import Context, Stopped
-from diffucoder.engine.reporter import Reporter, read_metrics
+from diffucoder.engine.context import Stopped
 from diffucoder.pipelines.grpo.nodes import read_rollouts
-from diffucoder.pipelines.grpo.worker import work as train
 from diffucoder.pipelines.stage import new_job
 
 # Without its last line it is a program that passes; without its last two it is none.
@@ -50,7 +48,7 @@ def test_a_mastered_stage_gives_less_and_a_resumed_run_stays_there(
     parameters: Callable[..., dict[str, Any]],
     silent: dict[str, Path],
     tmp_path: Path,
-    process_group: None,
+    train_here: Callable[..., list[dict[str, Any]]],
 ) -> None:
     def run(name: str, *stop_signals: int) -> tuple[list[float], list[bool]]:
         read = parameters("test", "grpo", work=str(tmp_path / name))
@@ -60,14 +58,7 @@ def test_a_mastered_stage_gives_less_and_a_resumed_run_stays_there(
         read["training"]["steps"] = 3
         read["curriculum"] = {"stages": 3, "threshold": 0.5}
         job = new_job("grpo", GrpoParams(**read), silent, tmp_path / name, seed=0)
-        job.work.mkdir(exist_ok=True)
-        reporter = Reporter(job.work, 0)
-        here = Context(job, job.identity(), 0, 1, torch.device("cpu"), reporter, list(stop_signals))
-        try:
-            train(job, here)
-        finally:
-            reporter.close()
-        records = read_metrics(job.work / "metrics.jsonl")
+        records = train_here(job, *stop_signals)
         stages = [r["curriculum_stage"] for r in records if "curriculum_stage" in r]
         rollouts = read_rollouts(job.work)
         for step, stage in enumerate(stages, start=1):

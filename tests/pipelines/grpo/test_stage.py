@@ -17,7 +17,7 @@ from diffucoder.data.families import generate
 from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine import deepspeed, state
 from diffucoder.engine.context import Context, Stopped
-from diffucoder.engine.reporter import Reporter, read_metrics
+from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
@@ -161,7 +161,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    process_group: None,
+    train_here: Callable[..., list[dict[str, Any]]],
 ) -> None:
     inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
 
@@ -172,14 +172,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
         objective = params.objective.model_copy(update={"grpo": grpo})
         params = params.model_copy(update={"reference_sync_every": 1, "objective": objective})
         job = new_job("grpo", params, inputs, tmp_path / name, seed=0)
-        job.work.mkdir(exist_ok=True)
-        reporter = Reporter(job.work, 0)
-        here = Context(job, job.identity(), 0, 1, torch.device("cpu"), reporter, list(stop_signals))
-        try:
-            train(job, here)
-        finally:
-            reporter.close()
-        records = read_metrics(job.work / "metrics.jsonl")
+        records = train_here(job, *stop_signals)
         return load(job.output)[0].state_dict(), read_rollouts(job.work), records
 
     weights, rollouts, records = run("whole")
@@ -239,7 +232,7 @@ def test_the_curriculum_begins_with_the_end_of_the_reference(
     checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    process_group: None,
+    train_here: Callable[..., list[dict[str, Any]]],
 ) -> None:
     short = problems.assign(reference="def f(x):\n    return 1\n")
     inputs = inputs_of(short, checkpoint, tmp_path, monkeypatch)
@@ -247,15 +240,9 @@ def test_the_curriculum_begins_with_the_end_of_the_reference(
     curriculum = params.curriculum.model_copy(update={"stages": 2})
     params = params.model_copy(update={"curriculum": curriculum})
     job = new_job("grpo", params, inputs, tmp_path / "work", 0)
-    job.work.mkdir()
-    here = Context(job, job.identity(), 0, 1, torch.device("cpu"), Reporter(job.work, 0))
-    train(job, here)
+    records = train_here(job)
     rollouts = read_rollouts(job.work)
     # A model that was never trained passes nothing, so it stays at the first stage.
     assert rollouts["completion"].str.startswith("```python\ndef f(x):\n").all()
-    stages = [
-        line["curriculum_stage"]
-        for line in read_metrics(job.work / "metrics.jsonl")
-        if "reward/total" in line
-    ]
+    stages = [line["curriculum_stage"] for line in records if "reward/total" in line]
     assert stages and set(stages) == {1.0}
