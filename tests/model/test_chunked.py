@@ -12,7 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from diffucoder.model.chunked import Head, cross_entropy, weighted_cross_entropy
-from diffucoder.model.projection import MIB, chunk_for, limit_logits, token_log_probs
+from diffucoder.model.projection import (
+    MIB,
+    aligned_states,
+    chunk_for,
+    limit_logits,
+    token_log_probs,
+)
 
 TOLERANCE = {
     torch.float64: {"rtol": 1e-10, "atol": 1e-12},
@@ -169,15 +175,17 @@ def test_a_model_scores_in_chunks_as_at_once(
     def scored(mib: float) -> tuple[int | None, Tensor, list[Tensor]]:
         limit_logits(model, mib)
         model.zero_grad()
-        scores_BL = token_log_probs(model, tokens_BL, tokens_BL, where_BL)
-        scores_BL.exp().sum().backward()
+        scores_N = token_log_probs(
+            model, aligned_states(model, tokens_BL)[where_BL], tokens_BL[where_BL]
+        )
+        scores_N.exp().sum().backward()
         grads = [weight.grad.clone() for weight in model.parameters()]
-        return chunk_for(model, int(where_BL.sum())), scores_BL.detach(), grads
+        return chunk_for(model, len(scores_N)), scores_N.detach(), grads
 
-    at_once, expected_BL, expected = scored(1.0)
-    chunk, scores_BL, grads = scored(5 * 97 * 6 / MIB)
+    at_once, expected_N, expected = scored(1.0)
+    chunk, scores_N, grads = scored(5 * 97 * 6 / MIB)
     assert at_once is None and chunk == 5
-    torch.testing.assert_close(scores_BL, expected_BL)
+    torch.testing.assert_close(scores_N, expected_N)
     for got, wanted in zip(grads, expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
@@ -187,15 +195,14 @@ def test_under_autocast_the_head_computes_in_half_precision(
 ) -> None:
     model = make_model(97, dtype=torch.float32)
     tokens_BL = torch.arange(12)[None]
-    where_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
 
     def scored(mib: float) -> tuple[Tensor, Tensor]:
         limit_logits(model, mib)
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            scores_BL = token_log_probs(model, tokens_BL, tokens_BL, where_BL)
-        scores_BL.sum().backward()
-        return scores_BL.detach(), model.get_output_embeddings().weight.grad.clone()
+            scores_N = token_log_probs(model, aligned_states(model, tokens_BL)[0], tokens_BL[0])
+        scores_N.sum().backward()
+        return scores_N.detach(), model.get_output_embeddings().weight.grad.clone()
 
     at_once, in_chunks = scored(1.0), scored(1e-6)
     for got, wanted in zip(in_chunks, at_once, strict=True):

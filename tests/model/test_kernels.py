@@ -166,11 +166,11 @@ def test_a_row_does_not_depend_on_its_padding(
         attended_BL[0, :left] = attended_BL[0, left + len(row) :] = False
         where_BL = attended_BL.clone()
         where_BL[0, left] = False
-        inputs = (x.to(model.device) for x in (tokens_BL, tokens_BL, where_BL, attended_BL))
-        positions_BL = position_ids(attended_BL).to(model.device)
+        inputs = (tokens_BL, attended_BL, position_ids(attended_BL))
         with torch.no_grad():
-            scores_BL = token_log_probs(model, *inputs, positions_BL)
-        return scores_BL[0, left : left + len(row)]
+            states_BLD = aligned_states(model, *(x.to(model.device) for x in inputs))
+            targets_N = tokens_BL[0][where_BL[0]].to(model.device)
+            return token_log_probs(model, states_BLD[0][where_BL[0]], targets_N)
 
     for filler in (0, 49):
         assert_close(scores(left, right, filler), scores(0, 0, filler))

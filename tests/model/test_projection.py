@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.model.positions import position_ids
-from diffucoder.model.projection import aligned_states, logits_at, token_log_probs
+from diffucoder.model.projection import aligned_states, logits, token_log_probs
 
 VOCABULARY = 13
 
@@ -34,18 +34,28 @@ def plain(
     return torch.cat([torch.zeros(len(scores_BL), 1), scores_BL], dim=1)
 
 
+def scores(
+    model: PreTrainedModel,
+    input_BL: Tensor,
+    targets_BL: Tensor,
+    where_BL: Tensor,
+    attended_BL: Tensor | None = None,
+) -> Tensor:
+    """log p of the targets where asked: `[N]`."""
+    positions_BL = None if attended_BL is None else position_ids(attended_BL)
+    states_BLD = aligned_states(model, input_BL, attended_BL, positions_BL)
+    return token_log_probs(model, states_BLD[where_BL], targets_BL[where_BL])
+
+
 def test_equals_the_full_log_softmax_where_asked(
     make_model: Callable[..., PreTrainedModel], rows: tuple[Tensor, ...]
 ) -> None:
     model = make_model(VOCABULARY)
     input_BL, targets_BL, where_BL, attended_BL = rows
-    scores_BL = token_log_probs(
-        model, input_BL, targets_BL, where_BL, attended_BL, position_ids(attended_BL)
-    )
+    scores_N = scores(model, input_BL, targets_BL, where_BL, attended_BL)
     expected_BL = plain(model, input_BL, targets_BL, attended_BL)
-    assert scores_BL.dtype == torch.float32
-    torch.testing.assert_close(scores_BL[where_BL], expected_BL[where_BL])
-    assert not scores_BL[~where_BL].any()
+    assert scores_N.dtype == torch.float32
+    torch.testing.assert_close(scores_N, expected_BL[where_BL])
 
 
 def test_gradient_equals_that_of_the_full_form(
@@ -55,15 +65,13 @@ def test_gradient_equals_that_of_the_full_form(
     input_BL, targets_BL, where_BL, attended_BL = rows
     weights_BL = torch.randn(where_BL.shape, generator=torch.Generator().manual_seed(1))
 
-    def gradients(scores_BL: Tensor) -> list[Tensor]:
+    def gradients(scores_N: Tensor) -> list[Tensor]:
         model.zero_grad()
-        (weights_BL * where_BL * scores_BL).sum().backward()
+        (weights_BL[where_BL] * scores_N).sum().backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
-    sparse = token_log_probs(
-        model, input_BL, targets_BL, where_BL, attended_BL, position_ids(attended_BL)
-    )
-    full = plain(model, input_BL, targets_BL, attended_BL)
+    sparse = scores(model, input_BL, targets_BL, where_BL, attended_BL)
+    full = plain(model, input_BL, targets_BL, attended_BL)[where_BL]
     for got, expected in zip(gradients(sparse), gradients(full), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
@@ -74,8 +82,8 @@ def test_log_softmax_of_a_half_precision_model_runs_in_float32(
     model = make_model(VOCABULARY, dtype=torch.bfloat16)
     input_BL, targets_BL, where_BL, _ = rows
     with torch.no_grad():
-        scores_N = token_log_probs(model, input_BL, targets_BL, where_BL)[where_BL]
-        logits_NV = logits_at(model, aligned_states(model, input_BL), where_BL)
+        scores_N = scores(model, input_BL, targets_BL, where_BL)
+        logits_NV = logits(model, aligned_states(model, input_BL)[where_BL])
     targets_N1 = targets_BL[where_BL][:, None]
     exact_N = logits_NV.double().log_softmax(-1).gather(1, targets_N1)[:, 0]
     rounded_N = logits_NV.log_softmax(-1).gather(1, targets_N1)[:, 0].double()
@@ -93,16 +101,13 @@ def test_vocabulary_projection_sees_the_asked_positions_alone(
     hook = model.get_output_embeddings().register_forward_hook(
         lambda module, args, output: seen.append(output.shape)
     )
-    token_log_probs(model, input_BL, targets_BL, where_BL)
+    scores(model, input_BL, targets_BL, where_BL)
     hook.remove()
     assert seen == [(int(where_BL.sum()), VOCABULARY)]
 
 
-def test_nothing_asked_gives_zeros(
+def test_nothing_asked_gives_nothing(
     make_model: Callable[..., PreTrainedModel], rows: tuple[Tensor, ...]
 ) -> None:
     input_BL, targets_BL, where_BL, _ = rows
-    scores_BL = token_log_probs(
-        make_model(VOCABULARY), input_BL, targets_BL, torch.zeros_like(where_BL)
-    )
-    assert scores_BL.shape == where_BL.shape and not scores_BL.any()
+    assert not len(scores(make_model(VOCABULARY), input_BL, targets_BL, where_BL & False))

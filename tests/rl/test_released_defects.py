@@ -15,7 +15,7 @@ from diffucoder.diffusion.draws import uniform
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
-from diffucoder.model.projection import token_log_probs
+from diffucoder.model.projection import aligned_states, token_log_probs
 from diffucoder.pipelines.grpo.update import _seeds
 from diffucoder.rewards.extract import format_reward
 from diffucoder.rewards.sandbox import Program, Sandbox
@@ -167,13 +167,12 @@ def test_defect_09_a_penalty_works_in_the_first_iteration_and_softmax_is_in_floa
 
     model = make_model(13, dtype=torch.bfloat16)
     tokens_BL = make_batch([2], [20]).completion_ids
-    where_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
-    scores_BL = token_log_probs(model, tokens_BL, tokens_BL, where_BL)
+    scores_N = token_log_probs(model, aligned_states(model, tokens_BL)[0], tokens_BL[0])
     with torch.no_grad():
         logits_BLV = model(tokens_BL).logits
     aligned_BLV = torch.cat([logits_BLV[:, :1], logits_BLV[:, :-1]], 1)
     exact_BL = aligned_BLV.double().log_softmax(-1).gather(-1, tokens_BL[..., None])[..., 0]
-    torch.testing.assert_close(scores_BL.double(), exact_BL, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores_N.double(), exact_BL[0], rtol=1e-5, atol=1e-5)
 
 
 def test_defect_10_each_row_has_a_time_of_its_own(make_batch: Batches) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from diffucoder.diffusion.weights import inverse_time
 from diffucoder.model import chunked
-from diffucoder.model.projection import chunk_for, head_at, logits_at
+from diffucoder.model.projection import chunk_for, head, logits
 
 
 def masked_diffusion_loss(
@@ -80,14 +80,13 @@ def projected_loss(
     Returns:
         As `hidden_loss`.
     """
-    targets_N, weights_N = targets_BL[where_BL], weights_BL[where_BL]
+    states_ND, targets_N = states_BLD[where_BL], targets_BL[where_BL]
+    weights_N = weights_BL[where_BL]
     chunk = chunk_for(model, len(targets_N))
     if chunk is None:
-        logits_NV = logits_at(model, states_BLD, where_BL)
-        return hidden_loss(logits_NV, targets_N, weights_N, denominator)
-    head = head_at(model, states_BLD, where_BL)
+        return hidden_loss(logits(model, states_ND), targets_N, weights_N, denominator)
     loss, losses_N, correct_N = chunked.weighted_cross_entropy(
-        head, targets_N, weights_N / denominator, chunk
+        head(model, states_ND), targets_N, weights_N / denominator, chunk
     )
     return loss, _sums(losses_N, correct_N)
 

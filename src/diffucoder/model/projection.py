@@ -49,15 +49,15 @@ def chunk_for(model: nn.Module, positions: int) -> int | None:
     return max(1, int(memory / (vocabulary * CHUNK_BYTES)))
 
 
-def head_at(model: nn.Module, states_BLD: Tensor, where_BL: Tensor) -> chunked.Head:
-    """What `chunked` makes the logits at the positions where `where_BL` is true from."""
+def head(model: nn.Module, states_ND: Tensor) -> chunked.Head:
+    """What `chunked` makes the logits of these states from."""
     output = model.get_output_embeddings()
-    head = chunked.Head(states_BLD[where_BL], output.weight, getattr(output, "bias", None))
-    device = states_BLD.device.type
+    parts = chunked.Head(states_ND, output.weight, getattr(output, "bias", None))
+    device = states_ND.device.type
     if not torch.is_autocast_enabled(device):
-        return head
+        return parts
     dtype = torch.get_autocast_dtype(device)
-    return chunked.Head(*(None if part is None else part.to(dtype) for part in head))
+    return chunked.Head(*(None if part is None else part.to(dtype) for part in parts))
 
 
 def aligned_states(
@@ -87,40 +87,24 @@ def aligned_states(
     return aligned_hidden(output.last_hidden_state)
 
 
-def logits_at(model: nn.Module, states_BLD: Tensor, where_BL: Tensor) -> Tensor:
-    """Logits at the positions where `where_BL` is true, in row-major order: `[N, V]`."""
-    return model.get_output_embeddings()(states_BLD[where_BL])
+def logits(model: nn.Module, states_ND: Tensor) -> Tensor:
+    """Logits `[N, V]` from last hidden states."""
+    return model.get_output_embeddings()(states_ND)
 
 
-def token_log_probs(
-    model: nn.Module,
-    input_ids_BL: Tensor,
-    targets_BL: Tensor,
-    where_BL: Tensor,
-    attention: Tensor | Segments | None = None,
-    position_ids_BL: Tensor | None = None,
-) -> Tensor:
-    """log p(target_i | input) at chosen positions.
+def token_log_probs(model: nn.Module, states_ND: Tensor, targets_N: Tensor) -> Tensor:
+    """log p(target) at chosen positions, in nats.
 
     Args:
         model: a causal-LM module of transformers.
-        input_ids_BL: the (noised) input.
-        targets_BL: the tokens whose probability is asked.
-        where_BL: bool, the positions to score.
-        attention: as in `aligned_states`.
-        position_ids_BL: as in `aligned_states`.
+        states_ND: the chosen ones of what `aligned_states` gave.
+        targets_N: the tokens whose probability is asked.
 
     Returns:
-        float32 `[B, L]`; 0 where `where_BL` is false. The log-softmax runs in float32 whatever
-        the model's precision.
+        float32 `[N]`. The log-softmax runs in float32 whatever the model's precision.
     """
-    states_BLD = aligned_states(model, input_ids_BL, attention, position_ids_BL)
-    targets_N = targets_BL[where_BL]
     chunk = chunk_for(model, len(targets_N))
     if chunk is None:
-        logits_NV = logits_at(model, states_BLD, where_BL).float()
-        losses_N = nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
-    else:
-        losses_N = chunked.cross_entropy(head_at(model, states_BLD, where_BL), targets_N, chunk)
-    scores_BL = torch.zeros(targets_BL.shape, dtype=torch.float32, device=losses_N.device)
-    return scores_BL.masked_scatter(where_BL, -losses_N.float())
+        logits_NV = logits(model, states_ND).float()
+        return -nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
+    return -chunked.cross_entropy(head(model, states_ND), targets_N, chunk).float()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.errors import BadData
-from diffucoder.rl.estimators.views import view_log_probs
+from diffucoder.rl.estimators.views import View, view_log_probs
 from diffucoder.rl.rollouts import CompletionBatch
 
 # 65,535 views of one completion.
@@ -51,7 +51,7 @@ def subset_scores(
     with torch.no_grad():
         for part_SL in hidden_SL.split(ROWS_AT_ONCE):
             rows = completion.rows(torch.zeros(len(part_SL), dtype=torch.long))
-            scores.append(view_log_probs(model, rows, part_SL, mask_token_id).double())
+            scores.append(view_log_probs(model, rows, [View(part_SL)], mask_token_id)[0].double())
     return hidden_SL, torch.cat(scores)
 
 

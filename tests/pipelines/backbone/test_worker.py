@@ -19,7 +19,7 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadCheckpoint
 from diffucoder.model import load, set_bidirectional
-from diffucoder.model.projection import token_log_probs
+from diffucoder.model.projection import aligned_states, token_log_probs
 from diffucoder.pipelines.backbone.worker import next_token_loss, prepare, work
 from diffucoder.pipelines.packed import PackedRow
 from diffucoder.pipelines.stage import new_job
@@ -121,8 +121,8 @@ def test_every_backbone_keeps_its_predictions_and_can_be_adapted(
     torch.testing.assert_close(grown_BLV[..., :-2], known_BLV)
     set_bidirectional(made)
     new_BL = torch.full((1, 8), grown.get_vocab()["<|newer|>"])
-    log_probs_BL = token_log_probs(made, new_BL, new_BL, torch.arange(8)[None] > 0)
-    log_probs_BL.sum().backward()
+    log_probs_N = token_log_probs(made, aligned_states(made, new_BL)[0, 1:], new_BL[0, 1:])
+    log_probs_N.sum().backward()
     tables = {made.get_input_embeddings(), made.get_output_embeddings()}
     assert all(table.weight.grad[-1].abs().sum() > 0 for table in tables)
 

@@ -68,8 +68,7 @@ class Estimator(ABC):
         total_BL = torch.zeros(
             batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
         )
-        for view in self.views(batch, generator):
-            scores_BL = self._scores(model, batch, view)
+        for view, scores_BL in self._scored(model, batch, generator):
             if view.probability is not None:
                 scores_BL = scores_BL / view.probability[:, None]
             total_BL = total_BL + scores_BL
@@ -107,8 +106,7 @@ class Estimator(ABC):
             batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
         )
         terms, hid = [], torch.zeros_like(batch.completion_mask)
-        for view in self.views(batch, generator):
-            scores_BL = self._scores(model, batch, view)
+        for view, scores_BL in self._scored(model, batch, generator):
             hidden_BL = view.hidden & batch.completion_mask
             chance_B1 = view.probability[:, None]
             lower_BL = lower_BL + scores_BL / chance_B1
@@ -119,7 +117,10 @@ class Estimator(ABC):
         upper_BL = (terms_WBL.logsumexp(0) - math.log(self.divisor)) / power
         return lower_BL / self.divisor, torch.where(hid, upper_BL, 0.0)
 
-    def _scores(self, model: nn.Module, batch: CompletionBatch, view: View) -> Tensor:
-        return view_log_probs(
-            model, batch, view.hidden, self.mask_token_id, view.scored, view.prompt_hidden
+    def _scored(
+        self, model: nn.Module, batch: CompletionBatch, generator: Draws
+    ) -> list[tuple[View, Tensor]]:
+        views = list(self.views(batch, generator))
+        return list(
+            zip(views, view_log_probs(model, batch, views, self.mask_token_id), strict=True)
         )
