@@ -132,11 +132,13 @@ def grpo_step(model: Model, grpo: GrpoParams, length: int, views: int) -> tuple[
     # Half of the canvas is hidden in the mean of a decode; all of it in the first view, and each
     # pair of views hides each token once.
     rollouts = rows * grpo.decoding.steps * model.operations(1, length, new / 2, 1)
-    scored = new * (views + 1) / 2 / views
-    updated = grpo.inner_iterations * model.operations(rows * views, length, scored, 4)
+    # A group shares the first view.
+    passes = views - 1 + 1 / grpo.completions_per_prompt
+    scored = new * (views + 1) / 2 / passes
+    updated = grpo.inner_iterations * model.operations(rows * passes, length, scored, 4)
     # The reference in each iteration, the old policy in all but the first.
     scorings = 2 * grpo.inner_iterations - 1
-    return rollouts, updated + scorings * model.operations(rows * views, length, scored, 1)
+    return rollouts, updated + scorings * model.operations(rows * passes, length, scored, 1)
 
 
 def parameters(stage: str) -> dict[str, Any]:
