@@ -51,7 +51,7 @@ def subset_scores(
     with torch.no_grad():
         for part_SL in hidden_SL.split(ROWS_AT_ONCE):
             rows = completion.rows(torch.zeros(len(part_SL), dtype=torch.long))
-            scores.append(view_log_probs(model, rows, [View(part_SL)], mask_token_id)[0].double())
+            scores.append(view_log_probs(model, rows, View(part_SL), mask_token_id).double())
     return hidden_SL, torch.cat(scores)
 
 

@@ -68,7 +68,8 @@ class Estimator(ABC):
         total_BL = torch.zeros(
             batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
         )
-        for view, scores_BL in self._scored(model, batch, generator):
+        for view in self.views(batch, generator):
+            scores_BL = view_log_probs(model, batch, view, self.mask_token_id)
             if view.probability is not None:
                 scores_BL = scores_BL / view.probability[:, None]
             total_BL = total_BL + scores_BL
@@ -106,7 +107,8 @@ class Estimator(ABC):
             batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
         )
         terms, hid = [], torch.zeros_like(batch.completion_mask)
-        for view, scores_BL in self._scored(model, batch, generator):
+        for view in self.views(batch, generator):
+            scores_BL = view_log_probs(model, batch, view, self.mask_token_id)
             hidden_BL = view.hidden & batch.completion_mask
             chance_B1 = view.probability[:, None]
             lower_BL = lower_BL + scores_BL / chance_B1
@@ -116,11 +118,3 @@ class Estimator(ABC):
         terms_WBL = torch.where(hid, torch.stack(terms), 0.0)
         upper_BL = (terms_WBL.logsumexp(0) - math.log(self.divisor)) / power
         return lower_BL / self.divisor, torch.where(hid, upper_BL, 0.0)
-
-    def _scored(
-        self, model: nn.Module, batch: CompletionBatch, generator: Draws
-    ) -> list[tuple[View, Tensor]]:
-        views = list(self.views(batch, generator))
-        return list(
-            zip(views, view_log_probs(model, batch, views, self.mask_token_id), strict=True)
-        )

@@ -1,10 +1,9 @@
 """Noised views of a batch of completions, and scoring them.
 
-Shapes: B completions, Q prompt positions, L completion positions, T = Q + L, W views, N scored
-positions of one view, U different rows.
+Shapes: B completions, Q prompt positions, L completion positions, T = Q + L, N scored positions,
+U different rows.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -42,43 +41,22 @@ def random_view(batch: CompletionBatch, t_B: Tensor, source: Draws) -> View:
 
 
 def view_log_probs(
-    model: nn.Module, batch: CompletionBatch, views: Iterable[View], mask_token_id: int
-) -> list[Tensor]:
-    """log p of the hidden real tokens in each view, given what the view leaves visible.
+    model: nn.Module, batch: CompletionBatch, view: View, mask_token_id: int
+) -> Tensor:
+    """log p of the hidden real tokens, given what is left visible.
 
-    The vocabulary projection runs once, at the scored positions of all views. The rest of the
-    model runs once a view, over rows that differ: with everything hidden, all completions of a
-    prompt look alike.
+    The vocabulary projection runs at the scored positions alone; the rest of the model runs over
+    rows that differ: with everything hidden, all completions of a prompt look alike.
 
     Args:
         model: a bidirectional causal-LM module.
         batch: the completions.
-        views: W views.
+        view: what is hidden.
         mask_token_id: the mask token.
 
     Returns:
-        W times float32 `[B, L]`, 0 at visible positions, at padding and where nothing is asked.
+        float32 `[B, L]`, 0 at visible positions, at padding and where nothing is asked.
     """
-    places, states, targets = [], [], []
-    for view in views:
-        asked_BL = view.hidden if view.scored is None else view.hidden & view.scored
-        where_BL = asked_BL & batch.completion_mask
-        places.append(where_BL)
-        states.append(_states(model, batch, view, where_BL, mask_token_id))
-        targets.append(batch.completion_ids[where_BL])
-    scores = token_log_probs(model, torch.cat(states), torch.cat(targets))
-    return [
-        torch.zeros(where_BL.shape, device=scores.device).masked_scatter(where_BL, scores_N)
-        for where_BL, scores_N in zip(
-            places, scores.split([len(targets_N) for targets_N in targets]), strict=True
-        )
-    ]
-
-
-def _states(
-    model: nn.Module, batch: CompletionBatch, view: View, where_BL: Tensor, mask_token_id: int
-) -> Tensor:
-    """Aligned last hidden states `[N, D]` where `where_BL` is true."""
     prompt_BQ = batch.prompt_ids
     if view.prompt_hidden is not None:
         prompt_BQ = hide(prompt_BQ, view.prompt_hidden, mask_token_id)
@@ -88,8 +66,13 @@ def _states(
     kept_U, row_B = _different(torch.stack([tokens_BT, attended_BT.long()], 1))
     attended_UT = attended_BT[kept_U]
     states_UTD = aligned_states(model, tokens_BT[kept_U], attended_UT, position_ids(attended_UT))
+    asked_BL = view.hidden if view.scored is None else view.hidden & view.scored
+    where_BL = asked_BL & batch.completion_mask
     completion_N, place_N = where_BL.nonzero(as_tuple=True)
-    return states_UTD[row_B[completion_N], place_N + prompt_BQ.shape[1]]
+    states_ND = states_UTD[row_B[completion_N], place_N + prompt_BQ.shape[1]]
+    scores_N = token_log_probs(model, states_ND, batch.completion_ids[where_BL])
+    scores_BL = torch.zeros(where_BL.shape, device=scores_N.device)
+    return scores_BL.masked_scatter(where_BL, scores_N)
 
 
 def _different(rows_BX: Tensor) -> tuple[Tensor, Tensor]:
