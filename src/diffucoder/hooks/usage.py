@@ -61,7 +61,7 @@ class UsageHook:
     """Writes `seconds.<pipeline>` and `peak_rss_mb` into `08_reporting/summary.json`.
 
     Seconds of pipelines that this run left out are kept from the summary that was there
-    before it, also when the run rewrote the file.
+    before it, also when the run rewrote the file; the peak is that of this run alone.
     """
 
     def __init__(self) -> None:
