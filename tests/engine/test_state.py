@@ -42,6 +42,16 @@ def weights(engine: Engine) -> list[torch.Tensor]:
         return [weight.detach().clone() for weight in model.parameters()]
 
 
+def test_nothing_is_dropped_out_of_a_gathered_model(
+    training: Callable[..., TrainingParams], context_of: Callable[[Job], Context]
+) -> None:
+    engine = initialize(tiny_model(0), training())
+    with pytest.raises(KeyError), gathered(engine) as model:
+        assert not any(module.training for module in model.modules())
+        raise KeyError
+    assert all(module.training for module in engine.model.modules())
+
+
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     zero_stage: int,

@@ -231,7 +231,10 @@ def update(engine: Engine, learning_rate: float) -> float:
 
 @contextmanager
 def gathered(engine: Engine) -> Iterator["PreTrainedModel"]:
-    """The model for sampling, scoring and reading: all its weights, in training's precision."""
+    """The model for sampling, scoring and reading: all its weights, in training's precision.
+
+    Nothing is dropped out, and layers that training would compute twice keep their caches.
+    """
     stage = engine.training.engine.zero_stage
     autocast = settings(engine.training)["torch_autocast"]["enabled"]
     weights = list(engine.model.parameters())
@@ -240,7 +243,11 @@ def gathered(engine: Engine) -> Iterator["PreTrainedModel"]:
         # DeepSpeed enters autocast in its own forward pass alone.
         torch.autocast(engine.device.type, torch.bfloat16, enabled=autocast),
     ):
-        yield engine.model
+        engine.model.eval()
+        try:
+            yield engine.model
+        finally:
+            engine.model.train()
 
 
 def save(engine: Engine, folder: Path) -> None:

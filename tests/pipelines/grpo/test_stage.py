@@ -246,3 +246,25 @@ def test_the_curriculum_begins_with_the_end_of_the_reference(
     assert rollouts["completion"].str.startswith("```python\ndef f(x):\n").all()
     stages = [line["curriculum_stage"] for line in records if "reward/total" in line]
     assert stages and set(stages) == {1.0}
+
+
+def test_rollouts_keep_their_cache_where_training_recomputes_layers(
+    parameters: Parameters,
+    problems: pd.DataFrame,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_here: Callable[..., list[dict[str, Any]]],
+) -> None:
+    inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
+
+    def rollouts(recompute: bool) -> pd.DataFrame:
+        work = tmp_path / f"recompute-{recompute}"
+        params = small(parameters, work, ranks=1).model_dump()
+        params["training"]["engine"]["gradient_checkpointing"] = recompute
+        params["decoding"] |= {"block_length": 6, "cache": "dual"}
+        job = new_job("grpo", GrpoParams(**params), inputs, work, 0)
+        train_here(job)
+        return read_rollouts(job.work)
+
+    pd.testing.assert_frame_equal(rollouts(True), rollouts(False))
