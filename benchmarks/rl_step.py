@@ -243,6 +243,7 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
     """Sampling, rewards and updates."""
     import torch
 
+    from diffucoder.engine.deepspeed import gathered
     from diffucoder.pipelines.grpo.rollout import Sampler
     from diffucoder.rl.advantages import leave_one_out
     from diffucoder.rl.rollouts import from_canvas
@@ -253,7 +254,8 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
     def step(number: int) -> float:
         if form == "here":
             sampler = Sampler(bench.context, bench.params, bench.tokenizer, bench.special, sandbox)
-            rollout = sampler.roll_out(bench.policy, bench.tasks, number, 0)
+            with gathered(bench.engine) as policy:
+                rollout = sampler.roll_out(policy, bench.tasks, number, 0)
             batch, rewards_PG = rollout.batch, rollout.rewards
         else:
             prompts = [task.prompt_tokens for task in repeated]
