@@ -127,6 +127,13 @@ def inputs_of(
     return {"instruct": checkpoint, "problems": table}
 
 
+@pytest.fixture
+def inputs(
+    problems: pd.DataFrame, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Path]:
+    return inputs_of(problems, checkpoint, tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_improve(
     parameters: Parameters,
@@ -157,14 +164,10 @@ def test_improve(
 
 def test_a_stopped_run_ends_as_an_uninterrupted_one(
     parameters: Parameters,
-    problems: pd.DataFrame,
-    checkpoint: Path,
+    inputs: dict[str, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     train_here: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
-
     def run(name: str, *stop_signals: int) -> tuple[dict, pd.DataFrame, list[dict]]:
         params = small(parameters, tmp_path / name, ranks=1)
         # The reference moves, and pulls enough to be missed if it were not restored.
@@ -187,14 +190,12 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
 @pytest.mark.parametrize("every", [1, 64])
 def test_reference_is_synced_as_often_as_said(
     parameters: Parameters,
-    problems: pd.DataFrame,
+    inputs: dict[str, Path],
     checkpoint: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     process_group: None,
     every: int,
 ) -> None:
-    inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
     params = small(parameters, tmp_path / "work", ranks=1)
     params = params.model_copy(update={"reference_sync_every": every})
     job = new_job("grpo", params, inputs, tmp_path / "work", seed=0)
@@ -250,14 +251,10 @@ def test_the_curriculum_begins_with_the_end_of_the_reference(
 
 def test_rollouts_keep_their_cache_where_training_recomputes_layers(
     parameters: Parameters,
-    problems: pd.DataFrame,
-    checkpoint: Path,
+    inputs: dict[str, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     train_here: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    inputs = inputs_of(problems, checkpoint, tmp_path, monkeypatch)
-
     def rollouts(recompute: bool) -> pd.DataFrame:
         work = tmp_path / f"recompute-{recompute}"
         params = small(parameters, work, ranks=1).model_dump()

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.estimators import Estimator, get
+from diffucoder.rl.estimators.views import View, view_log_probs
 from diffucoder.rl.rollouts import CompletionBatch
 
 MASK = 12
@@ -41,9 +42,8 @@ def test_completions_of_a_prompt_share_the_view_that_hides_everything(
 ) -> None:
     shown = views_of(lambda: estimator.log_likelihood(model, group, seeded(*range(5))))
     assert [len(view_BT) for view_BT in shown] == [2, 5, 5, 5, 5]
-    assert (
-        torch.equal(shown[0][:, :3], group.prompt_ids[[0, 3]]) and (shown[0][:, 3:] == MASK).all()
-    )
+    assert torch.equal(shown[0][:, :3], group.prompt_ids[[0, 3]])
+    assert (shown[0][:, 3:] == MASK).all()
 
 
 def test_shared_rows_give_the_scores_and_gradients_of_rows_alone(
@@ -67,6 +67,15 @@ def test_shared_rows_give_the_scores_and_gradients_of_rows_alone(
     torch.testing.assert_close(together_BL.detach(), torch.cat(alone), rtol=1e-6, atol=1e-6)
     for summed, expected in zip(got, gradients(), strict=True):
         torch.testing.assert_close(summed, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_not_asked_scores_zero(model: PreTrainedModel, group: CompletionBatch) -> None:
+    hidden_BL = torch.rand(5, 6, generator=torch.Generator().manual_seed(0)) < 0.5
+    asked_BL = torch.rand(5, 6, generator=torch.Generator().manual_seed(1)) < 0.5
+    scored_BL = view_log_probs(model, group, View(hidden_BL, scored=asked_BL), MASK)
+    assert torch.equal(scored_BL != 0, hidden_BL & asked_BL & group.completion_mask)
+    nothing_BL = view_log_probs(model, group, View(hidden_BL & False), MASK)
+    assert nothing_BL.shape == hidden_BL.shape and not nothing_BL.any()
 
 
 def test_rows_that_attend_otherwise_are_not_shared(
