@@ -20,8 +20,8 @@ import pandas as pd
 from seeds import ROOT, between_markers, run_chain
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.claims import Claim, Tables, all_claims
 from diffucoder.evaluation.measures import HALF, full_steps, orders
+from diffucoder.studies.claims import Claim, Tables, all_claims
 
 MARKERS = ("<!-- claims:begin -->", "<!-- claims:end -->")
 BOOTSTRAP = BootstrapParams(resamples=10_000, confidence=0.95)

@@ -36,7 +36,7 @@ from diffucoder.evaluation.scoring import program
 from diffucoder.model import load
 from diffucoder.progress import track
 from diffucoder.rewards.extract import extract_code
-from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("checkpoint", "random", "lengths", "traces", "memory")

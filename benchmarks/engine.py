@@ -35,11 +35,11 @@ from diffucoder.config.training import TrainingParams
 from diffucoder.data.packing import pack
 from diffucoder.diffusion.denoising import corrupt, denoising_loss
 from diffucoder.engine.clock import peak_memory_mib
-from diffucoder.engine.deepspeed import Engine, initialize
 from diffucoder.engine.flops import attention_width, body_weights, of_forward
 from diffucoder.engine.loop import Prepared, optimizer_step
+from diffucoder.engine.zero import Engine, initialize
 from diffucoder.model.compute import configure
-from diffucoder.model.kernels import documents_apart
+from diffucoder.model.kernels import document_attention
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.shift import aligned_logits
 
@@ -227,7 +227,7 @@ def packed_loss(
     """The same as adaptation computes it."""
     documents_BL = batch["document_ids"]
     positions_BL = packed_position_ids(documents_BL)
-    attention = documents_apart(model, documents_BL)
+    attention = document_attention(model, documents_BL)
     return denoising_loss(model, batch, WEIGHTING, denominator, attention, positions_BL)
 
 
@@ -282,7 +282,7 @@ def under_engine(size: str, stage: int, attention: str, device: torch.device) ->
                 "betas": (0.9, 0.999),
                 "epsilon": 1e-8,
                 "weight_decay": 0.01,
-                "gradient_clip": 1.0,
+                "max_grad_norm": 1.0,
             },
             "schedule": {"kind": "constant", "warmup_steps": 0, "floor": 1.0},
             "engine": {
@@ -300,7 +300,7 @@ def under_engine(size: str, stage: int, attention: str, device: torch.device) ->
                 "logits_mib": 2_048 if device.type == "cuda" else 128,
                 "nonfinite_limit": 1,
                 "save_every_s": 1e9,
-                "keep_last": 1,
+                "save_total_limit": 1,
                 "keep_best": False,
                 "on_change": "refuse",
             },

@@ -31,7 +31,7 @@ def published_update(bench: Any, batch: Any, weights_B: Any, step: int) -> float
             bench.context.generator(step, iteration, row).initial_seed() >> 1
             for row in range(len(weights_B))
         ]
-        for iteration in range(params.inner_iterations)
+        for iteration in range(params.num_iterations)
     ]
     with torch.no_grad():
         old = [published_scores(bench, bench.policy, batch, seeds) for seeds in draws]
@@ -51,8 +51,8 @@ def published_update(bench: Any, batch: Any, weights_B: Any, step: int) -> float
             objective.beta,
         )
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(bench.policy.parameters(), training.optimizer.gradient_clip)
-        updates = step * params.inner_iterations + iteration
+        torch.nn.utils.clip_grad_norm_(bench.policy.parameters(), training.optimizer.max_grad_norm)
+        updates = step * params.num_iterations + iteration
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(updates, training)
         optimizer.step()
@@ -95,7 +95,7 @@ def sample_one_a_step(bench: Any, prompts: list[list[int]], step: int) -> Any:
 
     from diffucoder.model.positions import position_ids
     from diffucoder.model.shift import aligned_logits
-    from diffucoder.rl.rollouts import complete
+    from diffucoder.rl.batch import complete
 
     decoding, mask = bench.params.decoding, bench.special.mask
     draws = torch.Generator().manual_seed(step)
@@ -140,7 +140,7 @@ def rewards(bench: Any, tasks: list[Any], batch: Any, sandbox: Any) -> Any:
 
     from diffucoder.rewards.extract import extract_code
     from diffucoder.rewards.functions import RewardRecord, score
-    from diffucoder.rewards.sandbox import Program
+    from diffucoder.sandbox import Program
 
     tokens = [
         ids[mask].tolist()

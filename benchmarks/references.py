@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 
 from diffucoder.data.tabular import read_rows
-from diffucoder.evaluation.benchmarks import SUITES, Record
-from diffucoder.evaluation.benchmarks.plus import LEFT_OUT
 from diffucoder.evaluation.scoring import program, unjudgeable
+from diffucoder.evaluation.suites import SUITES, Record
+from diffucoder.evaluation.suites.plus import LEFT_OUT
 from diffucoder.progress import track
-from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 

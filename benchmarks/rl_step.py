@@ -108,7 +108,7 @@ def measure(
 
     torch.set_num_threads(threads)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
 
     with tempfile.TemporaryDirectory() as work:
         bench = prepare(model, form, part, data, Path(work), decoding)
@@ -159,15 +159,15 @@ def prepare(
     from diffucoder import settings
     from diffucoder.config.grpo import GrpoParams
     from diffucoder.data.tokenizer import special_ids
-    from diffucoder.engine import deepspeed
+    from diffucoder.engine import zero
     from diffucoder.engine.context import Context
     from diffucoder.engine.job import Job
     from diffucoder.engine.reporter import Reporter
     from diffucoder.model import load, set_bidirectional
     from diffucoder.model.compute import configure
-    from diffucoder.pipelines.grpo.update import Recipe
-    from diffucoder.pipelines.grpo.worker import read_tasks
     from diffucoder.rl import estimators, objectives
+    from diffucoder.rl.update import Recipe
+    from diffucoder.training.grpo import read_tasks
 
     loader = OmegaConfigLoader(str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS, env="base")
     read = loader["parameters"]["grpo"]
@@ -200,8 +200,8 @@ def prepare(
     )
     job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
     context = Context(job, {}, 0, 1, torch.device("cpu"), Reporter(work, rank=1))
-    engine = deepspeed.initialize(policy, params.training) if form == "here" else None
-    prompts = params.training.batch_size // params.completions_per_prompt
+    engine = zero.initialize(policy, params.training) if form == "here" else None
+    prompts = params.training.batch_size // params.num_generations
     return Bench(
         params,
         context,
@@ -219,10 +219,10 @@ def update_alone(bench: Bench, form: str) -> Callable[[int], float]:
     """Inner updates on completions of random tokens, every one with an advantage."""
     import torch
 
-    from diffucoder.rl.rollouts import from_canvas
+    from diffucoder.rl.batch import from_canvas
 
     draws = torch.Generator().manual_seed(0)
-    group = bench.params.completions_per_prompt
+    group = bench.params.num_generations
     rows = len(bench.tasks) * group
     vocabulary = len(bench.tokenizer)
     canvas_BL = torch.randint(
@@ -243,19 +243,19 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
     """Sampling, rewards and updates."""
     import torch
 
-    from diffucoder.engine.deepspeed import gathered
-    from diffucoder.pipelines.grpo.rollout import Sampler
+    from diffucoder.engine.zero import gathered
     from diffucoder.rl.advantages import leave_one_out
-    from diffucoder.rl.rollouts import from_canvas
+    from diffucoder.rl.batch import from_canvas
+    from diffucoder.rl.rollouts import Sampler
 
-    group = bench.params.completions_per_prompt
+    group = bench.params.num_generations
     repeated = [task for task in bench.tasks for _ in range(group)]
 
     def step(number: int) -> float:
         if form == "here":
             sampler = Sampler(bench.context, bench.params, bench.tokenizer, bench.special, sandbox)
             with gathered(bench.engine) as policy:
-                rollout = sampler.roll_out(policy, bench.tasks, number, 0)
+                rollout = sampler.generate_rollouts(policy, bench.tasks, number, 0)
             batch, rewards_PG = rollout.batch, rollout.rewards
         else:
             prompts = [task.prompt_tokens for task in repeated]
@@ -274,7 +274,7 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
 
 def update(bench: Bench, form: str, batch: Any, weights_B: Any, step: int) -> float:
     """The inner updates of a step; the loss of the last."""
-    from diffucoder.pipelines.grpo.update import inner_updates
+    from diffucoder.rl.update import inner_updates
 
     if form == "published":
         return published_update(bench, batch, weights_B, step)

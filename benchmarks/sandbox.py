@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diffucoder.rewards.sandbox import Program
+    from diffucoder.sandbox import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "HumanEval.jsonl.gz"
@@ -78,7 +78,7 @@ def measure(
     programs: "list[Program]", workers: int, options: argparse.Namespace
 ) -> dict[str, float]:
     """Programs a second of each method; prints a row of the table."""
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
 
     scripts = [script(program) for program in programs]
     seconds: dict[str, list[float]] = {"fresh": [], "fork": [], "sandbox": []}
@@ -98,8 +98,8 @@ def measure(
 
 def real_programs() -> "list[Program]":
     """HumanEval's references, where the file is."""
-    from diffucoder.evaluation import benchmarks
-    from diffucoder.rewards.sandbox import Program
+    from diffucoder.evaluation import suites
+    from diffucoder.sandbox import Program
 
     folders = [
         os.environ.get("DIFFUCODER_BENCHMARKS"),
@@ -110,7 +110,7 @@ def real_programs() -> "list[Program]":
         if folder and (Path(folder) / SUITE).exists():
             return [
                 Program(record["reference"], record["check"], record["entry_point"])
-                for record in benchmarks.load("humaneval", Path(folder))
+                for record in suites.load("humaneval", Path(folder))
             ]
     return []
 
@@ -121,7 +121,7 @@ def generated_programs() -> "list[Program]":
 
     from diffucoder.config.problems import ProblemsParams
     from diffucoder.data.families import generate
-    from diffucoder.rewards.sandbox import Program
+    from diffucoder.sandbox import Program
 
     raw = yaml.safe_load((ROOT / "conf/base/parameters/problems.yml").read_text("utf-8"))
     return [
@@ -231,7 +231,7 @@ def guard() -> None:
 
 def long_run(programs: "list[Program]", count: int, tier: str) -> str:
     """Run `count` programs in a row; compare what the processes hold before and after."""
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
 
     lines = ["| programs | MiB | descriptors | processes |", "|---|---|---|---|"]
     with Sandbox(workers=1, tier=tier) as sandbox:

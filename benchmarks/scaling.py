@@ -118,7 +118,7 @@ def stages() -> list[Stage]:
     canvas = grpo.max_prompt_tokens + grpo.decoding.max_new_tokens
     views = 2 * grpo.estimator.coupled.pairs + 1
     done = grpo.training.steps * sum(grpo_step(model, grpo, canvas, views))
-    group = grpo.completions_per_prompt
+    group = grpo.num_generations
     reported = "320 H100 hours"
     reinforcement = Stage(
         "IV coupled-GRPO", grpo.training, canvas, views, group, None, done, reported
@@ -133,11 +133,11 @@ def grpo_step(model: Model, grpo: GrpoParams, length: int, views: int) -> tuple[
     # pair of views hides each token once.
     rollouts = rows * grpo.decoding.steps * model.operations(1, length, new / 2, 1)
     # A group shares the first view.
-    passes = views - 1 + 1 / grpo.completions_per_prompt
+    passes = views - 1 + 1 / grpo.num_generations
     scored = new * (views + 1) / 2 / passes
-    updated = grpo.inner_iterations * model.operations(rows * passes, length, scored, 4)
+    updated = grpo.num_iterations * model.operations(rows * passes, length, scored, 4)
     # The reference in each iteration, the old policy in all but the first.
-    scorings = 2 * grpo.inner_iterations - 1
+    scorings = 2 * grpo.num_iterations - 1
     return rollouts, updated + scorings * model.operations(rows * passes, length, scored, 1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-METRICS = {"kl": "median", "clip_share": "mean", "zero_variance_groups": "mean"}
+METRICS = {"kl": "median", "clip_ratio": "mean", "frac_reward_zero_std": "mean"}
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def markdown(rows: pd.DataFrame) -> str:
             f"{row['unearned']:.1%}",
             f"{row['distinct']:.2f}",
             f"{row['kl']:.3f}",
-            f"{row['clip_share']:.2%}",
-            *(f"{row[name]:.1%}" for name in ("zero_variance_groups", "validation")),
+            f"{row['clip_ratio']:.2%}",
+            *(f"{row[name]:.1%}" for name in ("frac_reward_zero_std", "validation")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -8,10 +8,10 @@ import json
 import os
 import sys
 
-import diffucoder.pipelines.adaptation.worker
-import diffucoder.pipelines.backbone.worker
-import diffucoder.pipelines.grpo.worker
-import diffucoder.pipelines.instruction.worker  # noqa: F401
+import diffucoder.training.adaptation
+import diffucoder.training.backbone
+import diffucoder.training.grpo
+import diffucoder.training.instruction  # noqa: F401
 from diffucoder.engine.worker import main
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffucoder.headline import lines, main
+from diffucoder.report.headline import lines, main
 
 
 def test_all_parts(tmp_path: Path) -> None:

@@ -75,12 +75,12 @@ def leave_a_run(data: Path) -> None:
     architecture = ArchitectureParams(
         hidden_size=24,
         intermediate_size=48,
-        layers=1,
-        heads=2,
-        key_value_heads=1,
-        max_positions=256,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
         rope_theta=1e4,
-        tied_embeddings=True,
+        tie_word_embeddings=True,
         initializer_range=0.2,
     )
     made = data / "made"

@@ -54,7 +54,7 @@ def export(source: str, target: Path) -> None:
 
     SOURCE is a directory or hub name; TARGET must not exist yet.
     """
-    from diffucoder.datasets.atomic import atomic_directory
+    from diffucoder.io.atomic import atomic_directory
     from diffucoder.model.export import export_dream
 
     if target.exists():
@@ -149,7 +149,7 @@ def infill(
     **options: Any,
 ) -> None:
     """Fill each <|mask|> in FILE (- for the input) with the likeliest text of the lengths tried."""
-    from diffucoder.evaluation import viewer
+    from diffucoder.report import viewer
     from diffucoder.serving import open_speaker
 
     config = _decoding(**options)

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from diffucoder.evaluation.claims import Claim
+from diffucoder.studies.claims import Claim
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

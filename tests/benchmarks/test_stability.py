@@ -32,8 +32,8 @@ def test_a_row_counts_what_was_passed_and_what_was_paid_for_nothing(stability: M
         [
             [0, "validation/pass_rate", 0.1],
             *[[step, "kl", value] for step, value in ((1, 0.5), (2, 9.5), (3, 0.25))],
-            *[[step, "clip_share", 0.1 * step] for step in (1, 2, 3)],
-            *[[step, "zero_variance_groups", 0.5] for step in (1, 2, 3)],
+            *[[step, "clip_ratio", 0.1 * step] for step in (1, 2, 3)],
+            *[[step, "frac_reward_zero_std", 0.5] for step in (1, 2, 3)],
             [2, "validation/pass_rate", 0.25],
             [3, "validation/pass_rate", 0.75],
         ],
@@ -46,7 +46,7 @@ def test_a_row_counts_what_was_passed_and_what_was_paid_for_nothing(stability: M
     assert rows["unearned"].to_list() == [0.25, 0.0]
     assert rows["distinct"].to_list() == [1.5, 1.0]
     assert rows["kl"].to_list() == [5.0, 0.25]
-    assert rows["clip_share"].to_list() == pytest.approx([0.15, 0.3])
+    assert rows["clip_ratio"].to_list() == pytest.approx([0.15, 0.3])
     assert rows["validation"].to_list() == [0.25, 0.75]
     assert "| 2 | 25.0% | 0.875 | 25.0% | 1.50 | 5.000 | 15.00% | 50.0% | 25.0% |" in (
         stability.markdown(rows)

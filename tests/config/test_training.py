@@ -13,14 +13,14 @@ VALID: dict[str, Any] = {
         "betas": [0.9, 0.95],
         "epsilon": 1e-8,
         "weight_decay": 0.1,
-        "gradient_clip": 1.0,
+        "max_grad_norm": 1.0,
         "fused": False,
     },
     "schedule": {"kind": "cosine", "warmup_steps": 2, "floor": 0.1},
     "engine": {
         "launcher": "local",
         "hostfile": None,
-        "ranks": 2,
+        "nproc_per_node": 2,
         "threads": 1,
         "zero_stage": 0,
         "precision": "fp32",
@@ -30,7 +30,7 @@ VALID: dict[str, Any] = {
         "micro_batch": 4,
         "nonfinite_limit": 1,
         "save_every_s": 60,
-        "keep_last": 1,
+        "save_total_limit": 1,
         "attention": "auto",
         "logits_mib": 256,
         "keep_best": False,
@@ -40,13 +40,13 @@ VALID: dict[str, Any] = {
 
 
 def test_valid_parameters_are_accepted() -> None:
-    assert TrainingParams.model_validate(VALID).engine.ranks == 2
+    assert TrainingParams.model_validate(VALID).engine.nproc_per_node == 2
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 7}, "multiple of engine.ranks"),
+        ({"batch_size": 7}, "multiple of engine.nproc_per_node"),
         ({"schedule": VALID["schedule"] | {"warmup_steps": 11}}, "must not exceed steps"),
         ({"optimizer": VALID["optimizer"] | {"betas": [0.9, 1.0]}}, r"betas must be in \[0, 1\)"),
         ({"engine": VALID["engine"] | {"zero_stage": 4}}, "engine.zero_stage"),

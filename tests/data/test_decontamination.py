@@ -4,7 +4,7 @@ import json.decoder
 
 import pytest
 
-from diffucoder.data.decontamination import Quotations, benchmark_texts
+from diffucoder.data.decontamination import ContaminationIndex, benchmark_texts
 from diffucoder.data.shingles import word_hashes
 from diffucoder.data.tabular import read_rows
 from diffucoder.errors import BadData
@@ -21,9 +21,9 @@ CLEAN = inspect.getsource(json.decoder)
 
 
 @pytest.fixture
-def quotations(params) -> Quotations:
+def quotations(params) -> ContaminationIndex:
     texts = [("task-1", PROMPT), ("task-1", REFERENCE), ("tiny", "return x")]
-    return Quotations(texts, params.decontamination)
+    return ContaminationIndex(texts, params.decontamination)
 
 
 @pytest.mark.parametrize("quoted", [PROMPT, REFERENCE, REFERENCE.replace("    ", "\t\t")])
@@ -45,12 +45,14 @@ def test_clean_code_passes(quotations) -> None:
 
 
 def test_without_evaluation_problems_nothing_is_rejected(params) -> None:
-    assert Quotations([], params.decontamination).reason_to_reject(word_hashes(CLEAN)) is None
+    assert (
+        ContaminationIndex([], params.decontamination).reason_to_reject(word_hashes(CLEAN)) is None
+    )
 
 
 def test_a_shared_ngram_counts_for_each_of_its_problems(params) -> None:
     shared = " ".join(f"w{i}" for i in range(12))
-    quotations = Quotations(
+    quotations = ContaminationIndex(
         [("long", shared + " " + " ".join(f"v{i}" for i in range(30))), ("short", shared)],
         params.decontamination,
     )
@@ -62,7 +64,7 @@ def test_every_benchmark_solution_is_found(params, benchmarks_dir) -> None:
     rules = params.decontamination.model_copy(update={"benchmarks": str(benchmarks_dir)})
     texts = list(benchmark_texts(rules))
     assert {name.split(":")[0] for name, _ in texts} >= {"HumanEval.jsonl.gz", "mbpp.jsonl"}
-    quotations = Quotations(texts, rules)
+    quotations = ContaminationIndex(texts, rules)
     for row in read_rows(benchmarks_dir / "HumanEval.jsonl.gz"):
         document = f"import os\n\n{row['prompt']}{row['canonical_solution']}"
         assert quotations.reason_to_reject(word_hashes(document)), row["task_id"]

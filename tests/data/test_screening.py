@@ -1,6 +1,6 @@
 import pytest
 
-from diffucoder.data.decontamination import Quotations
+from diffucoder.data.decontamination import ContaminationIndex
 from diffucoder.data.documents import Document, Rejection
 from diffucoder.data.report import by_source, document_steps, tally
 from diffucoder.data.screening import as_document, as_row, rejections, without
@@ -26,7 +26,7 @@ def screened(params, document) -> tuple[list[Document], list[Rejection]]:
         document(from_template.format(name="map"), "other.py"),
         document("if" + from_template.format(name="map"), "broken.py"),
     ]
-    quotations = Quotations([("held", SECRET)], params.decontamination)
+    quotations = ContaminationIndex([("held", SECRET)], params.decontamination)
     return documents, list(rejections(documents, params, quotations))
 
 

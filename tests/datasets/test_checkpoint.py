@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
-from diffucoder.datasets.atomic import COMPLETE
 from diffucoder.datasets.checkpoint import CheckpointDataset, DirectoryDataset
 from diffucoder.errors import BadCheckpoint, BadData
+from diffucoder.io.atomic import COMPLETE
 
 
 def finished(path: Path, weights: str) -> Path:

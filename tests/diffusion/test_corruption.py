@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffucoder.diffusion.corruption import coupled_masks, hidden_positions, hide
+from diffucoder.diffusion.corruption import coupled_masks, hide, sample_mask
 from diffucoder.diffusion.draws import uniform
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 12))
@@ -38,9 +38,7 @@ def test_a_tie_is_hidden_in_one_view() -> None:
 
 def test_time_0_hides_nothing_and_time_1_everything() -> None:
     maskable_BL = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0)) < 0.7
-    hidden_BL = hidden_positions(
-        maskable_BL, torch.tensor([0.0, 1.0]), torch.Generator().manual_seed(1)
-    )
+    hidden_BL = sample_mask(maskable_BL, torch.tensor([0.0, 1.0]), torch.Generator().manual_seed(1))
     assert not hidden_BL[0].any()
     assert torch.equal(hidden_BL[1], maskable_BL[1])
 
@@ -48,7 +46,7 @@ def test_time_0_hides_nothing_and_time_1_everything() -> None:
 def test_each_row_is_hidden_at_its_own_rate() -> None:
     t_B = torch.tensor([0.1, 0.5, 0.9])
     length = 20_000
-    hidden_BL = hidden_positions(
+    hidden_BL = sample_mask(
         torch.ones(3, length, dtype=torch.bool), t_B, torch.Generator().manual_seed(0)
     )
     error_B = hidden_BL.double().mean(1) - t_B

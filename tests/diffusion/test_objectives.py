@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffucoder.diffusion.corruption import hide
 from diffucoder.diffusion.denoising import corrupt
-from diffucoder.diffusion.objectives import hidden_loss, masked_diffusion_loss
+from diffucoder.diffusion.objectives import masked_cross_entropy, masked_diffusion_loss
 
 LENGTH, MASK = 4, 2
 PLACES = torch.tensor([3**place for place in range(LENGTH)])
@@ -122,7 +122,9 @@ def test_metrics_are_sums_over_hidden_positions() -> None:
 
 def test_nothing_hidden_is_no_loss() -> None:
     logits_NV = torch.zeros(0, 5, requires_grad=True)
-    loss, sums = hidden_loss(logits_NV, torch.zeros(0, dtype=torch.long), torch.zeros(0), 7.0)
+    loss, sums = masked_cross_entropy(
+        logits_NV, torch.zeros(0, dtype=torch.long), torch.zeros(0), 7.0
+    )
     loss.backward()
     assert loss.item() == 0 and sums["hidden"].item() == 0
 
@@ -131,7 +133,7 @@ def test_half_precision_logits_are_scored_in_float32() -> None:
     generator = torch.Generator().manual_seed(0)
     logits_NV = torch.randn(50, 30, generator=generator).mul(4).bfloat16()
     targets_N = torch.randint(30, (50,), generator=generator)
-    loss, _ = hidden_loss(logits_NV, targets_N, torch.ones(50), 50.0)
+    loss, _ = masked_cross_entropy(logits_NV, targets_N, torch.ones(50), 50.0)
     exact = -logits_NV.double().log_softmax(-1).gather(1, targets_N[:, None]).mean()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=1e-6)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffucoder.config.training import TrainingParams
-from diffucoder.engine import saves
+from diffucoder.engine import checkpoints
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import read_metrics
 from diffucoder.errors import TrainingFailed
@@ -44,7 +44,7 @@ def test_a_run_on_a_gpu_goes_on_from_its_save(
     cut = job(params, "cut", fault={"kind": "stop", "step": 2})
     with pytest.raises(TrainingFailed, match="was stopped and has saved"):
         run_job(cut)
-    assert saves.latest(cut.work).step == 3
+    assert checkpoints.latest(cut.work).step == 3
     run_job(cut)
     losses = [
         [record["loss"] for record in read_metrics(each.work / "metrics.jsonl")]

@@ -18,7 +18,7 @@ import pytest
 import tiny_stage
 
 from diffucoder.config.training import TrainingParams
-from diffucoder.engine import saves
+from diffucoder.engine import checkpoints
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import JOB_FILE, LOG_FILE, command
@@ -62,7 +62,7 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(
     run_job(stopped)
     assert "tiny: goes on from step 3" in caplog.text
     assert (stopped.output / "COMPLETE").is_file()
-    assert saves.latest(stopped.work).step == 3
+    assert checkpoints.latest(stopped.work).step == 3
     steps = [record["step"] for record in read_metrics(stopped.work / "metrics.jsonl")]
     assert steps == [1, 2, 3, 4, 5, 6]
 

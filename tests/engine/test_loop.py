@@ -12,9 +12,9 @@ from zero_stages import train
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
-from diffucoder.engine.deepspeed import gathered, initialize
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, fit, learning_rate, optimizer_step
+from diffucoder.engine.zero import gathered, initialize
 from diffucoder.errors import BadData, TrainingFailed
 
 pytestmark = [
@@ -57,7 +57,7 @@ def plain_training(training: TrainingParams, context: Context) -> Trained:
         batch = prepare(rows_between(rows.start, rows.stop), step, generators)
         value, metrics = loss(model, batch.tensors, batch.denominator)
         value.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), numbers.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), numbers.max_grad_norm)
         rate = learning_rate(step, training)
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -9,13 +9,13 @@ from tiny_stage import LENGTH, VOCABULARY, loss, prepare, rows_between, tiny_mod
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from diffucoder.config.training import LoraParams, TrainingParams
-from diffucoder.engine import lora, saves, state
+from diffucoder.engine import checkpoints, lora, resume
 from diffucoder.engine.context import Context
-from diffucoder.engine.deepspeed import Engine, export, gathered, initialize
 from diffucoder.engine.flops import body_weights
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import optimizer_step
+from diffucoder.engine.zero import Engine, export, gathered, initialize
 from diffucoder.errors import BadCheckpoint, BadParameters
 
 PARAMS = LoraParams(rank=2, alpha=4.0, targets=["q_proj", "down_proj"], whole=[])
@@ -118,7 +118,7 @@ def test_a_save_holds_what_is_trained_and_brings_all_of_it_back(
 
     engine = started()
     two_steps(engine)
-    state.save(context, engine, 1, {})
+    resume.save(context, engine, 1, {})
     frozen = {name for name, w in engine.model.named_parameters() if not w.requires_grad}
     for file in (context.job.work / "saves").rglob("*_model_states.pt"):
         saved = torch.load(file, weights_only=False)
@@ -126,7 +126,7 @@ def test_a_save_holds_what_is_trained_and_brings_all_of_it_back(
         assert not saved.get("frozen_param_fragments")
     whole = two_steps(engine)
     resumed = started()
-    assert state.resume(context, resumed)[0] == 1
+    assert resume.resume(context, resumed)[0] == 1
     again = two_steps(resumed)
     assert again.keys() == whole.keys()
     assert all(torch.equal(again[name], weight) for name, weight in whole.items())
@@ -146,7 +146,7 @@ def test_two_ranks_and_then_one_train_adapters_like_one(
     params = training(engine={"ranks": 2, "zero_stage": zero_stage, "micro_batch": 2})
     cut = job(params, "cut", lora=adapters, fault={"kind": "stop", "step": 2})
     assert ranks.wait(*ranks.start(cut, "tiny_stage", 2)) == [0, 0]
-    assert saves.latest(cut.work).step == 3
+    assert checkpoints.latest(cut.work).step == 3
     (cut.work / STOP_FILE).unlink()
     assert ranks.wait(*ranks.start(cut, "tiny_stage", 1)) == [0]
     expected, found = (load_file(each.output / "model.safetensors") for each in (alone, cut))

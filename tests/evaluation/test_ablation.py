@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.ablation import Summary, figure, summary
+from diffucoder.studies.ablation import Summary, figure, summary
 
 BOOTSTRAP = BootstrapParams(resamples=500, confidence=0.95)
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.claims import Claim, Effect, Tables, all_claims, judge, verdict
 from diffucoder.evaluation.measures import full_steps, orders
+from diffucoder.studies.claims import Claim, Effect, Tables, all_claims, judge, verdict
 
 SWAP = {"instruct": "grpo", "grpo": "instruct"}
 

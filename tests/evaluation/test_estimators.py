@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.estimators import EstimatorNoise, figure, with_intervals
+from diffucoder.studies.lab import EstimatorNoise, figure, with_intervals
 
 BOOTSTRAP = BootstrapParams(resamples=500, confidence=0.95)
 

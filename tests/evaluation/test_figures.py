@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation import figures, measures
+from diffucoder.evaluation import measures
+from diffucoder.report import figures
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 

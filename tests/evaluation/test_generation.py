@@ -26,12 +26,12 @@ def model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     architecture = ArchitectureParams(
         hidden_size=16,
         intermediate_size=32,
-        layers=1,
-        heads=2,
-        key_value_heads=1,
-        max_positions=CONTEXT,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=CONTEXT,
         rope_theta=10_000.0,
-        tied_embeddings=True,
+        tie_word_embeddings=True,
         initializer_range=0.2,
     )
     made = create(architecture, tokenizer, torch.Generator().manual_seed(0)).eval()

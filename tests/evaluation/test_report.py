@@ -15,8 +15,9 @@ import plotly.graph_objects as go
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation import figures, measures, report
-from diffucoder.evaluation.claims import Tables, all_claims
+from diffucoder.evaluation import measures
+from diffucoder.report import figures, report
+from diffucoder.studies.claims import Tables, all_claims
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 SHOW_SCRIPT = "<script>window.shown = 1</script>"

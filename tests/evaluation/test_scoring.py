@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from diffucoder.evaluation.scoring import program, score
-from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.sandbox import Sandbox
 
 PROBLEM = {
     "problem_id": "p0",

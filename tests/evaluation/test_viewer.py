@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from diffucoder.decoding.request import Completion
 from diffucoder.decoding.trace import Trace
-from diffucoder.evaluation import viewer
+from diffucoder.report import viewer
 
 WORDS = ["def", " f", "\n", "</code><script>document.title='taken over'</script>"]
 

@@ -42,12 +42,12 @@ def architecture() -> ArchitectureParams:
     return ArchitectureParams(
         hidden_size=16,
         intermediate_size=32,
-        layers=2,
-        heads=2,
-        key_value_heads=1,
-        max_positions=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
         rope_theta=10_000.0,
-        tied_embeddings=True,
+        tie_word_embeddings=True,
         initializer_range=0.2,
     )
 

@@ -1,11 +1,11 @@
 import torch
 
 from diffucoder.model.attention import (
+    anneal_ratio,
+    annealed_mask,
     causal_mask,
     document_mask,
-    opened_mask,
-    reveal_draw,
-    reveal_share,
+    sample_future_mask,
 )
 
 
@@ -34,8 +34,13 @@ def test_masks_by_hand() -> None:
     ]
     assert causal_mask(PACKED)[0, 0].int().tolist() == causal
     assert document_mask(PACKED)[0, 0].int().tolist() == both
-    assert opened_mask(PACKED, reveal_draw(5, 0.0, generator()))[0, 0].int().tolist() == causal
-    assert opened_mask(PACKED, reveal_draw(5, 1.0, generator()))[0, 0].int().tolist() == both
+    assert (
+        annealed_mask(PACKED, sample_future_mask(5, 0.0, generator()))[0, 0].int().tolist()
+        == causal
+    )
+    assert (
+        annealed_mask(PACKED, sample_future_mask(5, 1.0, generator()))[0, 0].int().tolist() == both
+    )
 
 
 def test_two_filler_positions_see_only_themselves() -> None:
@@ -45,16 +50,16 @@ def test_two_filler_positions_see_only_themselves() -> None:
 
 def test_half_annealed_opens_half_of_the_future_and_all_of_the_past() -> None:
     document_ids_BL = torch.zeros(2, 200, dtype=torch.long)
-    mask = opened_mask(document_ids_BL, reveal_draw(200, 0.5, generator()))
+    mask = annealed_mask(document_ids_BL, sample_future_mask(200, 0.5, generator()))
     past = torch.ones(200, 200, dtype=torch.bool).tril()
     assert mask.shape == (2, 1, 200, 200)
     assert mask[:, 0][:, past].all()
     assert abs(mask[0, 0][~past].float().mean().item() - 0.5) < 0.02
     assert torch.equal(mask[0], mask[1]), "one draw is shared by the batch"
-    other = opened_mask(document_ids_BL, reveal_draw(200, 0.5, generator(1)))
+    other = annealed_mask(document_ids_BL, sample_future_mask(200, 0.5, generator(1)))
     assert not torch.equal(mask, other)
 
 
 def test_reveal_share_rises_to_one_and_stays() -> None:
-    assert [reveal_share(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert reveal_share(0, 0) == 1.0
+    assert [anneal_ratio(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert anneal_ratio(0, 0) == 1.0

@@ -50,7 +50,7 @@ def test_a_model_is_configured_as_the_parameters_say(
     make_model: Callable[..., PreTrainedModel],
 ) -> None:
     engine = EngineParams(
-        ranks=1,
+        nproc_per_node=1,
         threads=1,
         zero_stage=0,
         precision="fp32",
@@ -61,7 +61,7 @@ def test_a_model_is_configured_as_the_parameters_say(
         attention="auto",
         logits_mib=13 * 6 * 20 / MIB,
         save_every_s=1,
-        keep_last=1,
+        save_total_limit=1,
         keep_best=False,
         nonfinite_limit=1,
         launcher="local",

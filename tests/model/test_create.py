@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.backbone import ArchitectureParams
 from diffucoder.model import create, load, set_bidirectional
-from diffucoder.model.attention import causal_mask, document_mask, opened_mask, reveal_draw
+from diffucoder.model.attention import annealed_mask, causal_mask, document_mask, sample_future_mask
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.projection import aligned_states
 
@@ -44,7 +44,7 @@ def test_the_padding_embedding_is_trained(
     tmp_path: Path,
     reload: bool,
 ) -> None:
-    shape = architecture.model_copy(update={"tied_embeddings": False})
+    shape = architecture.model_copy(update={"tie_word_embeddings": False})
     model = create(shape, tokenizer, torch.Generator().manual_seed(0))
     if reload:
         model.save_pretrained(tmp_path)
@@ -70,7 +70,9 @@ def test_no_gradient_crosses_documents(model: PreTrainedModel) -> None:
     inputs = {"position_ids": packed_position_ids(document_ids_BL)}
     opened = influence(model, 1, attention_mask=document_mask(document_ids_BL), **inputs)
     assert (opened > 0).tolist() == [True] * 3 + [False] * 3
-    half = opened_mask(document_ids_BL, reveal_draw(6, 0.5, torch.Generator().manual_seed(0)))
+    half = annealed_mask(
+        document_ids_BL, sample_future_mask(6, 0.5, torch.Generator().manual_seed(0))
+    )
     assert (influence(model, 4, attention_mask=half, **inputs)[:3] == 0).all()
     causal = influence(model, 4, attention_mask=causal_mask(document_ids_BL), **inputs)
     assert (causal > 0).tolist() == [False] * 3 + [True] * 2 + [False]
@@ -90,7 +92,9 @@ def test_packed_equals_separate(model: PreTrainedModel) -> None:
     torch.testing.assert_close(packed[:, 6:12], alone[1][:, 1:])
 
 
-@pytest.mark.parametrize("change", [{"heads": 3}, {"heads": 16}, {"key_value_heads": 4}])
+@pytest.mark.parametrize(
+    "change", [{"num_attention_heads": 3}, {"num_attention_heads": 16}, {"num_key_value_heads": 4}]
+)
 def test_heads_that_do_not_divide_are_refused(
     architecture: ArchitectureParams, change: dict[str, int]
 ) -> None:

@@ -98,7 +98,7 @@ def test_a_model_of_ours_is_a_dream_model_once_exported(
     tokenizer: PreTrainedTokenizerFast,
     tied: bool,
 ) -> None:
-    shape = architecture.model_copy(update={"tied_embeddings": tied, "rope_theta": 300.0})
+    shape = architecture.model_copy(update={"tie_word_embeddings": tied, "rope_theta": 300.0})
     model = create(shape, tokenizer, torch.Generator().manual_seed(0)).eval()
     set_bidirectional(model)
     export_dream(saved(tmp_path / "ours", model, tokenizer), target)

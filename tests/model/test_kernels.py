@@ -12,9 +12,9 @@ from transformers.masking_utils import sdpa_mask
 
 from diffucoder.errors import BadParameters
 from diffucoder.model import kernels
-from diffucoder.model.attention import document_mask, opened_mask, reveal_draw
+from diffucoder.model.attention import annealed_mask, document_mask, sample_future_mask
 from diffucoder.model.compute import choose, conditions
-from diffucoder.model.kernels import documents_apart, segments
+from diffucoder.model.kernels import document_attention, segments
 from diffucoder.model.positions import packed_position_ids, position_ids
 from diffucoder.model.projection import aligned_states, token_log_probs
 
@@ -86,7 +86,7 @@ def assert_close(got: Tensor, expected: Tensor) -> None:
 
 def packed_states(model: PreTrainedModel, tokens_BL: Tensor, documents_BL: Tensor) -> Tensor:
     tokens_BL, documents_BL = tokens_BL.to(model.device), documents_BL.to(model.device)
-    attention = documents_apart(model, documents_BL)
+    attention = document_attention(model, documents_BL)
     return aligned_states(model, tokens_BL, attention, packed_position_ids(documents_BL))
 
 
@@ -104,7 +104,7 @@ def test_no_gradient_crosses_documents(model: PreTrainedModel) -> None:
         output = model.get_decoder()(
             inputs_embeds=embedded_BLD,
             position_ids=packed_position_ids(documents_BL),
-            **kernels.forward_inputs(model, documents_apart(model, documents_BL)),
+            **kernels.forward_inputs(model, document_attention(model, documents_BL)),
         )
         output.last_hidden_state[place].sum().backward()
         reached_BL = embedded_BLD.grad.abs().sum(-1) > 0
@@ -189,8 +189,8 @@ def test_annealed_masks_run_on_sdpa_and_that_is_said_once(
     model: PreTrainedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = model.config._attn_implementation
-    half_LL = reveal_draw(12, 0.5, torch.Generator().manual_seed(0))
-    mask = opened_mask(DOCUMENTS_BL, half_LL).to(model.device)
+    half_LL = sample_future_mask(12, 0.5, torch.Generator().manual_seed(0))
+    mask = annealed_mask(DOCUMENTS_BL, half_LL).to(model.device)
     tokens_BL = TOKENS_BL.to(model.device)
     kernels._say_what_masks_cost.cache_clear()
     with torch.no_grad(), caplog.at_level(logging.WARNING):

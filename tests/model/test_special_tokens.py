@@ -31,7 +31,7 @@ def test_a_scrambled_vocabulary_is_refused(
 def test_new_rows_are_near_the_mean_and_old_ones_stay(
     architecture: ArchitectureParams, make_tokenizer: MakeTokenizer, tied: bool
 ) -> None:
-    shape = architecture.model_copy(update={"tied_embeddings": tied})
+    shape = architecture.model_copy(update={"tie_word_embeddings": tied})
     model = create(shape, make_tokenizer([]), torch.Generator().manual_seed(0))
     tables = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     before = [table.detach().clone() for table in tables]

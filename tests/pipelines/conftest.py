@@ -57,12 +57,12 @@ def model(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     shape = ArchitectureParams(
         hidden_size=32,
         intermediate_size=64,
-        layers=2,
-        heads=2,
-        key_value_heads=1,
-        max_positions=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
         rope_theta=10_000.0,
-        tied_embeddings=True,
+        tie_word_embeddings=True,
         initializer_range=0.1,
     )
     return create(shape, tokenizer, torch.Generator().manual_seed(0))
@@ -103,7 +103,7 @@ def stage_job(
         for key in path:
             training = training[key]
         training |= {"steps": 12} if stage != "grpo" else {"steps": 3}
-        training["engine"] |= {"save_every_s": 1e-9, "keep_last": 1}
+        training["engine"] |= {"save_every_s": 1e-9, "save_total_limit": 1}
         return read
 
     def make(stage: str, name: str, **changes: Any) -> Job:
@@ -129,7 +129,7 @@ def stage_job(
             rows.to_parquet(inputs / "pairs.parquet")
             given = {"model": checkpoint, "tokenized_pairs": inputs / "pairs.parquet"}
         else:
-            read = often(stage, "training") | {"reference_sync_every": 1}
+            read = often(stage, "training") | {"ref_model_sync_steps": 1}
             read["objective"]["grpo"]["beta"] = 1.0
             read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
             read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from diffucoder.datasets.atomic import is_complete
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import read_metrics
+from diffucoder.io.atomic import is_complete
 from diffucoder.pipelines.grpo.nodes import read_rollouts
 
 Parameters = Callable[..., dict[str, Any]]

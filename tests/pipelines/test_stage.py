@@ -1,21 +1,21 @@
 from pathlib import Path
 
 from diffucoder.config.training import ScheduleParams
-from diffucoder.datasets.atomic import atomic_directory
 from diffucoder.datasets.checkpoint import CheckpointDataset
-from diffucoder.pipelines.stage import MADE, handed_over, new_job
+from diffucoder.io.atomic import atomic_directory
+from diffucoder.pipelines.stage import MADE, new_job, output_was_moved
 
 
 def test_a_model_is_handed_over_once_the_catalog_has_it(tmp_path: Path) -> None:
     params = ScheduleParams(kind="constant", warmup_steps=0, floor=0.0)
     job = new_job("stage", params, {}, tmp_path / "work", seed=0)
-    assert not handed_over(job.work), "not begun"
+    assert not output_was_moved(job.work), "not begun"
     with atomic_directory(job.output) as partial:
         (partial / "config.json").write_text("{}")
     (job.work / MADE).write_text(job.fingerprint())
-    assert not handed_over(job.work), "made, and still here"
+    assert not output_was_moved(job.work), "made, and still here"
     CheckpointDataset(filepath=str(tmp_path / "kept")).save(job.output)
-    assert handed_over(job.work)
+    assert output_was_moved(job.work)
 
 
 def test_paths_of_a_job_are_absolute(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.sandbox import Sandbox
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ from diffucoder.config.rewards import RewardParams, SandboxParams
 from diffucoder.errors import BadParameters
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, brevity, score
-from diffucoder.rewards.sandbox import Program, Sandbox, Verdict
+from diffucoder.sandbox import Program, Sandbox, Verdict
 
 PAPER = RewardParams.model_validate(
     {

@@ -6,8 +6,8 @@ from diffucoder.config.rewards import RewardParams
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rewards.functions import RewardRecord, score
 from diffucoder.rewards.graded import coarse, fault_penalties, graded, line_at_fault
-from diffucoder.rewards.sandbox import Program, Sandbox
 from diffucoder.rewards.spans import lines_of_tokens, token_spans
+from diffucoder.sandbox import Program, Sandbox
 
 TESTS = ["assert f(1) == 1", "assert f(2) == 4", "assert f(3) == 9", "assert f(4) == 16"]
 COMPLETIONS = {

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from diffucoder.rewards.process import line_rewards, prefix_programs, prefixes, process_reward
-from diffucoder.rewards.sandbox import Sandbox
+from diffucoder.sandbox import Sandbox
 
 TESTS = ["assert f([3, 1, 2]) == 6", "assert len(str(f([]))) == 1"]
 RIGHT = """\

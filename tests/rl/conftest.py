@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from diffucoder.rl.rollouts import CompletionBatch
+from diffucoder.rl.batch import CompletionBatch
 
 VOCABULARY, MASK, PAD = 13, 12, 11
 

@@ -51,19 +51,19 @@ def test_group_mean_by_hand() -> None:
 @pytest.mark.parametrize("baseline", sorted(BASELINES))
 def test_divided_by_the_standard_deviation(baseline: str) -> None:
     rewards_PG = torch.tensor([[1.0, 2.0, 6.0], [10.0, 20.0, 60.0]])
-    plain_PG = advantages(rewards_PG, baseline, divide_by_std=False)
-    scaled_PG = advantages(rewards_PG, baseline, divide_by_std=True)
+    plain_PG = advantages(rewards_PG, baseline, scale_rewards=False)
+    scaled_PG = advantages(rewards_PG, baseline, scale_rewards=True)
     deviation = 7**0.5  # of 1, 2, 6: squares 4 + 1 + 9 over 2
     torch.testing.assert_close(scaled_PG[0], plain_PG[0] / deviation, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(scaled_PG[0], scaled_PG[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("baseline", sorted(BASELINES))
-@pytest.mark.parametrize("divide_by_std", [False, True])
-def test_flat_groups_have_exactly_no_advantage(baseline: str, divide_by_std: bool) -> None:
+@pytest.mark.parametrize("scale_rewards", [False, True])
+def test_flat_groups_have_exactly_no_advantage(baseline: str, scale_rewards: bool) -> None:
     # Seven tenths do not sum to seven times one in binary, and rounding alone must not teach.
     nearly_PG = torch.tensor([[0.1 + 0.2, 0.3, 0.3], [0.7, 0.7, 0.1]])
-    advantages_PG = advantages(nearly_PG, baseline, divide_by_std)
+    advantages_PG = advantages(nearly_PG, baseline, scale_rewards)
     assert not advantages_PG[0].any() and advantages_PG[1].all()
 
 

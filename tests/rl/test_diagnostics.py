@@ -7,9 +7,9 @@ from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
 from diffucoder.rl import diagnostics
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get
 from diffucoder.rl.exact import exact_elbo
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK = 12
 Batches = Callable[..., CompletionBatch]

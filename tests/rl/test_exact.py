@@ -6,8 +6,8 @@ import torch
 from transformers import PreTrainedModel
 
 from diffucoder.errors import BadData
+from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.exact import exact_elbo, subset_scores
-from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 MASK, END, PAD = 12, 10, 11
 Batches = Callable[..., CompletionBatch]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get
-from diffucoder.rl.rollouts import CompletionBatch
 from diffucoder.rl.surrogate import clipped_loss
 
 VOCABULARY, MASK = 13, 12
@@ -181,4 +181,4 @@ def test_the_loss_agrees_to_a_millionth_over_random_ratios_and_masks(
         for row in range(shape[0])
     ]
     torch.testing.assert_close(loss.item(), math.fsum(rows) / denominator, rtol=1e-6, atol=1e-6)
-    assert metrics["kl"] >= 0 and 0 <= metrics["clip_share"] <= 1
+    assert metrics["kl"] >= 0 and 0 <= metrics["clip_ratio"] <= 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import seeded
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,19 +17,15 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
 from diffucoder.model.projection import aligned_states, token_log_probs
-from diffucoder.pipelines.grpo.update import _seeds
 from diffucoder.rewards.extract import format_reward
-from diffucoder.rewards.sandbox import Program, Sandbox
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get
-from diffucoder.rl.rollouts import CompletionBatch
 from diffucoder.rl.surrogate import clipped_loss
+from diffucoder.rl.update import _seeds
+from diffucoder.sandbox import Program, Sandbox
 
 MASK = 12
 Batches = Callable[..., CompletionBatch]
-
-
-def seeded(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def test_defect_01_each_inner_iteration_has_masks_of_its_own_whatever_the_accumulation(
@@ -81,7 +78,7 @@ def test_defect_03_kl_and_clip_share_are_means_over_tokens() -> None:
             new, old, advantages_B.repeat(times), mask, 0.2, 1.0, ref_BL=old, beta=0.1
         )
         # Of three real tokens only the first is clipped: the third has A < 0 and a high ratio.
-        assert metrics["clip_share"].item() == pytest.approx(1 / 3)
+        assert metrics["clip_ratio"].item() == pytest.approx(1 / 3)
         k3 = float(np.exp(-0.5)) + 0.5 - 1
         assert metrics["kl"].item() == pytest.approx(2 * k3 / 3, rel=1e-5)
 

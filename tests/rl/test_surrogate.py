@@ -24,7 +24,7 @@ def test_clips_by_hand_for_both_signs() -> None:
     # A > 0: 1.5 is held at 1.2, 0.5 stands. A < 0: 1.5 stands, 0.5 is held at 0.8.
     gain = 2 * (1.2 + 0.5 + 1.1) - (1.5 + 0.8)
     assert loss.item() == pytest.approx(-gain / 10, rel=1e-5)
-    assert metrics["clip_share"].item() == pytest.approx(2 / 5)
+    assert metrics["clip_ratio"].item() == pytest.approx(2 / 5)
     assert metrics["ratio"].item() == pytest.approx((1.5 + 0.5 + 1.1 + 1.5 + 0.5) / 5, rel=1e-5)
     assert metrics["kl"].item() == 0
 
@@ -43,7 +43,7 @@ def test_at_ratio_one_the_gradient_is_the_policy_gradient() -> None:
     loss, metrics = clipped_loss(new_BL, new_BL.detach(), ADVANTAGES_B, MASK_BL, EPSILON, 5.0)
     loss.backward()
     torch.testing.assert_close(new_BL.grad, -ADVANTAGES_B[:, None] * MASK_BL / 5)
-    assert metrics["clip_share"].item() == 0
+    assert metrics["clip_ratio"].item() == 0
 
 
 def test_a_step_down_the_gradient_raises_what_was_good() -> None:

@@ -16,7 +16,7 @@ Infilling = Literal[
     "humaneval_random_span",
     "humaneval_random_span_light",
 ]
-Benchmark = (
+SuiteName = (
     Literal[
         "humaneval",
         "humaneval_plus",
@@ -44,7 +44,7 @@ class BootstrapParams(Params):
     confidence: float = Field(gt=0, lt=1)
 
 
-class BenchmarkParams(Params):
+class SuiteParams(Params):
     """One external suite.
 
     Attributes:
@@ -70,13 +70,13 @@ class EvaluationParams(Params):
         samples: for each checkpoint, sampled completions a held-out problem.
         sampled: decoding of the sampled completions.
         greedy: decoding of one more completion a problem, at temperature 0.
-        benchmarks_folder: where the files of external suites lie, absolute or from the
+        suites_folder: where the files of external suites lie, absolute or from the
             project's root.
         styles: how each checkpoint is asked an external suite: `instruct` as a user's turn,
             `completion` as the beginning of a program that it goes on with. Suites of holes are
             asked as what they are.
         infilling_lengths: tokens to try for a hole; the likeliest filling is taken.
-        benchmarks: external suites; one whose file is absent is skipped and reported.
+        suites: external suites; one whose file is absent is skipped and reported.
         ks: the k of pass@k; one above a problem's number of samples is left out.
         bootstrap: the intervals.
         sandbox: limits of the programs.
@@ -89,10 +89,10 @@ class EvaluationParams(Params):
     samples: dict[Checkpoint, int]
     sampled: DecodingParams
     greedy: DecodingParams
-    benchmarks_folder: str
+    suites_folder: str
     styles: dict[Checkpoint, ModelStyle]
     infilling_lengths: list[int] = Field(min_length=1)
-    benchmarks: dict[Benchmark, BenchmarkParams]
+    suites: dict[SuiteName, SuiteParams]
     ks: list[int] = Field(min_length=1)
     bootstrap: BootstrapParams
     sandbox: SandboxParams
@@ -106,9 +106,9 @@ class EvaluationParams(Params):
             raise ValueError(f"samples must be at least 1 for each checkpoint, got {self.samples}")
         if any(k < 1 for k in self.ks) or 1 not in self.ks:
             raise ValueError(f"ks must be positive and contain 1, got {self.ks}")
-        asked = {name for suite in self.benchmarks.values() for name in suite.checkpoints}
+        asked = {name for suite in self.suites.values() for name in suite.checkpoints}
         if without := sorted(asked - set(self.styles)):
-            raise ValueError(f"styles has no entry for {without}, which benchmarks ask")
+            raise ValueError(f"styles has no entry for {without}, which suites ask")
         if min(self.infilling_lengths) < 1:
             raise ValueError(
                 f"infilling_lengths must be at least 1 token each, got {self.infilling_lengths}"

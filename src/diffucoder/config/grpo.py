@@ -43,9 +43,9 @@ class GrpoParams(Params):
     """Reinforcement learning against unit tests.
 
     Attributes:
-        completions_per_prompt: G, the size of a group.
-        inner_iterations: optimizer steps on each batch of rollouts, each with fresh masks.
-        reference_sync_every: steps between copies of the policy into the reference.
+        num_generations: G, the size of a group.
+        num_iterations: optimizer steps on each batch of rollouts, each with fresh masks.
+        ref_model_sync_steps: steps between copies of the policy into the reference.
         max_prompt_tokens: longer prompts are left out and reported.
         decoding: how rollouts are sampled.
         trace: alternatives to record at each reveal of a rollout, in `work`; null records no
@@ -63,13 +63,13 @@ class GrpoParams(Params):
         validation: how the checkpoint is chosen.
         lora: adapters to train instead of all weights; None trains all.
         training: `steps` rollout steps; `batch_size` completions a step over all ranks,
-            prompts times completions_per_prompt.
+            prompts times num_generations.
         work: folder for saves, logs and rollouts of the run.
     """
 
-    completions_per_prompt: int = Field(ge=2)
-    inner_iterations: int = Field(ge=1)
-    reference_sync_every: int = Field(ge=1)
+    num_generations: int = Field(ge=2)
+    num_iterations: int = Field(ge=1)
+    ref_model_sync_steps: int = Field(ge=1)
     max_prompt_tokens: int = Field(ge=1)
     decoding: DecodingParams
     trace: int | None = Field(ge=0)
@@ -102,16 +102,17 @@ class GrpoParams(Params):
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "GrpoParams":
-        if self.training.batch_size % self.completions_per_prompt:
+        if self.training.batch_size % self.num_generations:
             raise ValueError(
                 f"training.batch_size ({self.training.batch_size}) must be a multiple of "
-                f"completions_per_prompt ({self.completions_per_prompt}): groups are never split"
+                f"num_generations ({self.num_generations}): groups are never split"
             )
-        prompts = self.training.batch_size // self.completions_per_prompt
-        if prompts % self.training.engine.ranks:
+        prompts = self.training.batch_size // self.num_generations
+        if prompts % self.training.engine.nproc_per_node:
             raise ValueError(
-                f"{prompts} prompts a step (training.batch_size / completions_per_prompt) must be "
-                f"a multiple of training.engine.ranks ({self.training.engine.ranks}): every rank "
-                "takes whole groups, equally many"
+                f"{prompts} prompts a step (training.batch_size / num_generations) must be "
+                "a multiple of training.engine.nproc_per_node "
+                f"({self.training.engine.nproc_per_node}): every rank takes whole groups, and "
+                "equally many"
             )
         return self

@@ -82,11 +82,11 @@ class AdvantageParams(Params):
 
     Attributes:
         baseline: what a reward is compared with: the mean of the group's others, or of all.
-        divide_by_std: whether to divide by the group's standard deviation.
+        scale_rewards: whether to divide by the group's standard deviation.
         resamples: rounds in which groups that earned one reward throughout are replaced by those
             of other problems; 0 only leaves them out.
     """
 
     baseline: Literal["leave_one_out", "group_mean"]
-    divide_by_std: bool
+    scale_rewards: bool
     resamples: int = Field(ge=0)

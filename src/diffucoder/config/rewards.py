@@ -31,7 +31,7 @@ class SandboxParams(Params):
     max_timeouts: int | None = Field(ge=1)
 
     def options(self) -> dict[str, Any]:
-        """The keyword arguments of `diffucoder.rewards.sandbox.Sandbox`."""
+        """The keyword arguments of `diffucoder.sandbox.Sandbox`."""
         return self.model_dump()
 
 

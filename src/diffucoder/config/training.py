@@ -15,7 +15,7 @@ class OptimizerParams(Params):
         betas: decay of the running mean of gradients and of their squares.
         epsilon: added to the denominator of an update.
         weight_decay: decay of matrices; vectors (norms, biases) are never decayed.
-        gradient_clip: largest global gradient norm; 0 clips nothing.
+        max_grad_norm: largest global gradient norm; 0 clips nothing.
         fused: update in one kernel, which needs no copies of the largest weights on the way; the
             last bits of its rounding are other ones.
     """
@@ -24,7 +24,7 @@ class OptimizerParams(Params):
     betas: tuple[float, float]
     epsilon: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    gradient_clip: float = Field(ge=0)
+    max_grad_norm: float = Field(ge=0)
     fused: bool
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class EngineParams(Params):
         launcher: `local` starts the ranks on this machine, `hostfile` on the machines of
             DeepSpeed's hostfile, `slurm` on all machines of the allocation, through `srun`.
         hostfile: path of that hostfile (`name slots=N` a line); None with the other launchers.
-        ranks: processes a machine, each with a device of its own.
+        nproc_per_node: processes per machine, each with a device of its own.
         threads: OpenMP threads of a rank.
         zero_stage: what ZeRO splits over ranks: 0 nothing, 1 optimizer state, 2 gradients too,
             3 weights too (Rajbhandari et al., arXiv 1910.02054).
@@ -94,7 +94,7 @@ class EngineParams(Params):
         nonfinite_limit: updates in a row whose gradient is not finite before the stage gives up;
             such updates are skipped and counted.
         save_every_s: seconds between saves to resume from.
-        keep_last: saves kept, the newest.
+        save_total_limit: saves kept, the newest.
         keep_best: whether the save with the best score is kept as well.
         on_change: what to do about saves made with other parameters or inputs: `refuse` stops
             and names what differs, `restart` deletes them and starts anew.
@@ -102,7 +102,7 @@ class EngineParams(Params):
 
     launcher: Literal["local", "hostfile", "slurm"]
     hostfile: str | None
-    ranks: int = Field(ge=1)
+    nproc_per_node: int = Field(ge=1)
     threads: int = Field(ge=1)
     zero_stage: Literal[0, 1, 2, 3]
     precision: Literal["fp32", "bf16"]
@@ -114,7 +114,7 @@ class EngineParams(Params):
     logits_mib: float = Field(gt=0)
     nonfinite_limit: int = Field(ge=1)
     save_every_s: float = Field(gt=0)
-    keep_last: int = Field(ge=1)
+    save_total_limit: int = Field(ge=1)
     keep_best: bool
     on_change: Literal["refuse", "restart"]
 
@@ -135,8 +135,23 @@ class EngineParams(Params):
 
 # A save may be resumed with other values of these: they move or time the same computation.
 RESUMABLE_WITH_ANY = frozenset(
-    {"launcher", "hostfile", "ranks", "threads", "offload", "gradient_checkpointing", "compile"}
-    | {"micro_batch", "attention", "logits_mib", "nonfinite_limit", "save_every_s", "keep_last"}
+    {
+        "launcher",
+        "hostfile",
+        "nproc_per_node",
+        "threads",
+        "offload",
+        "gradient_checkpointing",
+        "compile",
+    }
+    | {
+        "micro_batch",
+        "attention",
+        "logits_mib",
+        "nonfinite_limit",
+        "save_every_s",
+        "save_total_limit",
+    }
     | {"keep_best", "on_change"}
 )
 
@@ -160,10 +175,10 @@ class TrainingParams(Params):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingParams":
-        if self.batch_size % self.engine.ranks:
+        if self.batch_size % self.engine.nproc_per_node:
             raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of engine.ranks "
-                f"({self.engine.ranks}): every rank takes equally many rows"
+                f"batch_size ({self.batch_size}) must be a multiple of engine.nproc_per_node "
+                f"({self.engine.nproc_per_node}): every rank takes equally many rows"
             )
         if self.schedule.warmup_steps > self.steps:
             raise ValueError(

@@ -22,7 +22,7 @@ TEXT_COLUMNS = (
 )
 
 
-class Quotations:
+class ContaminationIndex:
     """An index of the n-grams of evaluation texts.
 
     A text with fewer words than an n-gram cannot be looked for; its problem is still found by

@@ -6,7 +6,7 @@ from typing import Any
 
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.data import filters
-from diffucoder.data.decontamination import Quotations
+from diffucoder.data.decontamination import ContaminationIndex
 from diffucoder.data.dedup import Deduplicator
 from diffucoder.data.documents import Document, Rejection
 from diffucoder.data.filters import Reason
@@ -17,7 +17,7 @@ STEPS = ("read", "filter", "decontaminate", "deduplicate")
 
 
 def rejections(
-    documents: Iterable[Document], params: IngestionParams, quotations: Quotations
+    documents: Iterable[Document], params: IngestionParams, quotations: ContaminationIndex
 ) -> Iterator[Rejection]:
     """Yield a record for every document to leave out, in the order of `documents`."""
     seen = Deduplicator(params.dedup)
@@ -37,7 +37,7 @@ def rejections(
 
 
 def _first_reason(
-    document: Document, params: IngestionParams, quotations: Quotations, seen: Deduplicator
+    document: Document, params: IngestionParams, quotations: ContaminationIndex, seen: Deduplicator
 ) -> tuple[str, Reason] | None:
     if reason := filters.reason_to_reject(document, params.filters):
         return ("read" if document.unreadable else "filter"), reason

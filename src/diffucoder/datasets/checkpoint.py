@@ -8,8 +8,8 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from diffucoder.datasets.atomic import atomic_directory, is_complete, require_complete
 from diffucoder.errors import BadCheckpoint, BadData, DiffucoderError
+from diffucoder.io.atomic import atomic_directory, is_complete, require_complete
 
 
 class DirectoryDataset(AbstractDataset[Path, Path]):

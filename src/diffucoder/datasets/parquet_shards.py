@@ -12,8 +12,8 @@ from kedro_datasets._typing import TablePreview
 from pandera.errors import SchemaErrors
 
 from diffucoder.data.shards import REMEDY, Rows, Shards, write_parts
-from diffucoder.datasets.atomic import atomic_directory, is_complete, require_complete
 from diffucoder.errors import BadData, DiffucoderError
+from diffucoder.io.atomic import atomic_directory, is_complete, require_complete
 
 
 class ParquetShardsDataset(AbstractDataset[Rows, Shards]):

@@ -6,8 +6,8 @@ import pandas as pd
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
 
-from diffucoder.datasets.atomic import atomic_file
 from diffucoder.datasets.identity import local_path
+from diffucoder.io.atomic import atomic_file
 
 # Enough of a cell to tell what it is; programs and prompts are longer.
 PREVIEW_CHARACTERS = 200

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.decoding.api import decode, row_streams
 from diffucoder.decoding.request import Completion, Request
-from diffucoder.decoding.sampler import decode, row_streams
 from diffucoder.errors import BadData
 
 

@@ -1,168 +1,117 @@
-"""Decoding from start to end: prompts in, completions out, in one piece or step by step.
+"""The diffusion sampler: rows come and go, and a step takes each of them further.
 
-Shapes: B rows, L canvas positions.
+Shapes: N masked positions, D hidden width.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from diffucoder.config.decoding import DecodingParams
-from diffucoder.decoding.passes import Padding
-from diffucoder.decoding.request import Completion, Request, Step, check_model
-from diffucoder.decoding.session import Session
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a decode returns.
-
-    Attributes:
-        completions: token lists, each cut after its end token (before filler, where the end
-            token is missing), or where the row was stopped.
-        canvas: int64 `[B, L]`, everything that was written; shorter canvases are filled up.
-        reveal_step: int64 `[B, L]`, the row's step at which each position was revealed, from 0;
-            -1 for what was not revealed: given, dropped, or beyond a shorter canvas.
-        forwards: model calls, 0 if there was no prompt.
-        positions: token positions that they computed, padding included.
-        rows: the same row by row, with reasons and traces.
-    """
-
-    completions: list[list[int]]
-    canvas: Tensor
-    reveal_step: Tensor
-    forwards: int
-    positions: int
-    rows: list[Completion]
+from diffucoder.decoding.batching import Padding, batches, whole_rows
+from diffucoder.decoding.cache import BlockCache
+from diffucoder.decoding.choice import Reveal, choose
+from diffucoder.decoding.request import Request, Step, check_model, check_request
+from diffucoder.decoding.row import Row
 
 
-def generate(
-    model: nn.Module,
-    prompts: Sequence[Sequence[int]],
-    config: DecodingParams,
-    mask_token_id: int,
-    eos_token_id: int,
-    pad_token_id: int,
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
-) -> Generation:
-    """Denoise a completion for each prompt.
+class Session:
+    """Rows that are decoded together, each as it would be alone.
 
-    Rows are independent: each has its own budget and its own random stream, and padding is
-    neither attended to nor counted in positions.
+    Rows can be added and removed between any two steps. What a row becomes depends on its own
+    request: rules, budgets, draws and ends are its own, and padding is neither attended to nor
+    counted in positions. Only rounding may differ, where the matrix products of another batch
+    size round otherwise.
 
     Args:
         model: a bidirectional causal-LM module that predicts with the shift-by-one.
-        prompts: token lists, of unequal length if need be.
-        config: rule, length, steps and temperatures.
         mask_token_id: the mask token; it is never sampled.
-        eos_token_id: the token that ends a completion.
-        pad_token_id: the filler after the end token.
-        generator: one CPU generator, from which a stream for each row is derived, or one a row;
-            None draws from torch's default generator.
+        pad_token_id: filler, which a model writes after the end of its text.
+        padding: the side on which shorter rows are padded.
+
+    Attributes:
+        forwards: model calls so far.
+        positions: token positions computed so far, padding included.
 
     Raises:
         BadCheckpoint: for a model with no mask token.
-        BadData: for an empty prompt, or one that with its canvas is longer than the model's
-            context.
-        BadParameters: for a cache that the model's attention cannot use.
-        ValueError: for several generators but not one a prompt.
     """
-    check_model(model, mask_token_id)
-    if not prompts:
-        nothing_BL = torch.zeros(0, config.max_new_tokens, dtype=torch.long)
-        return Generation([], nothing_BL, nothing_BL, forwards=0, positions=0, rows=[])
-    canvas = [mask_token_id] * config.max_new_tokens
-    requests = [
-        Request(prompt, canvas, config, eos_token_id, stream)
-        for prompt, stream in zip(prompts, row_streams(generator, len(prompts)), strict=True)
-    ]
-    return decode(model, requests, mask_token_id, pad_token_id)
 
+    def __init__(
+        self, model: nn.Module, mask_token_id: int, pad_token_id: int, padding: Padding = "left"
+    ) -> None:
+        check_model(model, mask_token_id)
+        self.model, self.mask, self.pad, self.padding = model, mask_token_id, pad_token_id, padding
+        self.forwards = self.positions = 0
+        self._rows: dict[int, Row] = {}
+        self._added = 0
+        self._cache = BlockCache()
 
-def decode(
-    model: nn.Module,
-    requests: Sequence[Request],
-    mask_token_id: int,
-    pad_token_id: int,
-    padding: Padding = "left",
-) -> Generation:
-    """Answer requests together, at least one, each as it would be answered alone.
+    def __len__(self) -> int:
+        """Rows that are being decoded."""
+        return len(self._rows)
 
-    Args:
-        model: as in `generate`.
-        requests: what is asked.
-        mask_token_id: as in `generate`.
-        pad_token_id: as in `generate`.
-        padding: the side on which shorter rows are padded.
+    def add(self, request: Request) -> int:
+        """Take a row in; it is decoded from the next step on.
 
-    Raises:
-        BadCheckpoint: as `generate` does.
-        BadData: as `generate` does, and for a canvas without masks.
-        BadParameters: as `generate` does.
-    """
-    session = open_session(model, requests, mask_token_id, pad_token_id, padding)
-    found: dict[int, Completion] = {}
-    while len(session):
-        found |= {step.row: step.completion for step in session.step() if step.completion}
-    rows = [found[number] for number in range(len(requests))]
-    return Generation(
-        [row.tokens for row in rows],
-        pad_sequence([row.canvas for row in rows], True, pad_token_id),
-        pad_sequence([row.reveal_step for row in rows], True, -1),
-        session.forwards,
-        session.positions,
-        rows,
-    )
+        Returns:
+            Its number, counted from 0 over the session.
 
+        Raises:
+            BadData: for an empty prompt, a canvas without masks, or a row longer than the
+                model's context.
+            BadParameters: for a cache that the model's attention cannot use.
+        """
+        number = self._added
+        check_request(self.model, request, self.mask, number)
+        self._rows[number] = Row(number, request, self.mask, self.pad)
+        self._added += 1
+        return number
 
-def stream(
-    model: nn.Module,
-    requests: Sequence[Request],
-    mask_token_id: int,
-    pad_token_id: int,
-    padding: Padding = "left",
-) -> Iterator[Step]:
-    """Answer requests step by step: what each step reveals, in each row.
+    def remove(self, number: int) -> None:
+        """Let a row go, finished or not."""
+        self._rows.pop(number, None)
+        self._cache.keep(self._rows)
 
-    Args and errors are those of `decode`.
-    """
-    session = open_session(model, requests, mask_token_id, pad_token_id, padding)
-    while len(session):
-        yield from session.step()
+    @torch.inference_mode()
+    def step(self) -> list[Step]:
+        """Take every row one step further; finished rows leave.
 
+        Returns:
+            What was revealed, a record for each row.
+        """
+        for row in self._rows.values():
+            row.skip_idle_steps()
+        steps = []
+        for rows in batches(self._rows.values()):
+            for row, places, written in self._reveal(rows, self._states(rows)):
+                step = row.step
+                row.reveal(places, written)
+                completion = row.completion() if row.done else None
+                steps.append(Step(row.number, step, places.tolist(), written.tolist(), completion))
+        for step in steps:
+            if step.completion:
+                del self._rows[step.row]
+        self._cache.keep(self._rows)
+        return sorted(steps, key=lambda step: step.row)
 
-def open_session(
-    model: nn.Module,
-    requests: Sequence[Request],
-    mask_token_id: int,
-    pad_token_id: int,
-    padding: Padding = "left",
-) -> Session:
-    """A session with these requests in it, numbered from 0; args and errors as of `decode`."""
-    session = Session(model, mask_token_id, pad_token_id, padding)
-    for request in requests:
-        session.add(request)
-    return session
+    def _states(self, rows: Sequence[Row]) -> Tensor:
+        """Aligned states of the rows' candidates, `[N, D]`."""
+        if rows[0].request.config.cache == "none":
+            states_ND, computed = whole_rows(self.model, rows, self.pad, self.padding)
+        else:
+            states_ND, computed = self._cache.states(self.model, rows, self.pad)
+        self.forwards += 1
+        self.positions += computed
+        return states_ND
 
-
-def row_streams(
-    generator: torch.Generator | Sequence[torch.Generator] | None, rows: int
-) -> list[torch.Generator]:
-    """A random stream for each row.
-
-    Args:
-        generator: as in `generate`.
-        rows: how many.
-
-    Raises:
-        ValueError: for several generators but not one a row.
-    """
-    if isinstance(generator, Sequence):
-        if len(generator) != rows:
-            raise ValueError(f"got {len(generator)} generators for {rows} prompts: give one each")
-        return list(generator)
-    seeds = torch.randint(2**62, (rows,), generator=generator).tolist()
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+    def _reveal(self, rows: Sequence[Row], states_ND: Tensor) -> list[Reveal]:
+        """What this step reveals; rows that differ in their config are looked at apart."""
+        counts = [row.waiting for row in rows]
+        parts = list(zip(rows, states_ND.split(counts), strict=True))
+        reveals = []
+        for config in dict.fromkeys(row.request.config for row in rows):
+            same = [part for part in parts if part[0].request.config == config]
+            states = torch.cat([states for _, states in same])
+            reveals += choose(self.model, [row for row, _ in same], states, self.mask, self.pad)
+        return reveals

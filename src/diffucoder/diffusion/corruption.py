@@ -8,7 +8,7 @@ from torch import Tensor
 from diffucoder.diffusion.draws import Draws, uniform
 
 
-def hidden_positions(maskable_BL: Tensor, t_B: Tensor, generator: Draws) -> Tensor:
+def sample_mask(maskable_BL: Tensor, t_B: Tensor, generator: Draws) -> Tensor:
     """Choose each maskable position independently with its row's probability t.
 
     Args:
@@ -37,7 +37,7 @@ def coupled_masks(maskable_BL: Tensor, t_B: Tensor, generator: Draws) -> tuple[T
     Returns:
         `(hidden_BL, complement_BL)`: disjoint, and together exactly `maskable_BL`.
     """
-    hidden_BL = hidden_positions(maskable_BL, t_B, generator)
+    hidden_BL = sample_mask(maskable_BL, t_B, generator)
     return hidden_BL, maskable_BL & ~hidden_BL
 
 

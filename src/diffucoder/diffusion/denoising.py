@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.config.adaptation import WeightingParams
-from diffucoder.diffusion.corruption import hidden_positions, hide
+from diffucoder.diffusion.corruption import hide, sample_mask
 from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
@@ -30,7 +30,7 @@ def corrupt(
         `tokens` `[B, L]`, `noised` `[B, L]`, `hidden` bool `[B, L]`, `times` `[B]`.
     """
     times_B = sample_times(len(tokens_BL), generator)
-    hidden_BL = hidden_positions(maskable_BL, times_B, generator)
+    hidden_BL = sample_mask(maskable_BL, times_B, generator)
     return {
         "tokens": tokens_BL,
         "noised": hide(tokens_BL, hidden_BL, mask_token_id),
@@ -83,7 +83,7 @@ def token_means(sums: dict[str, Tensor]) -> dict[str, Tensor]:
     """`cross_entropy` (nats) and `accuracy` as means over the predicted tokens.
 
     Args:
-        sums: the metrics of `objectives.hidden_loss`.
+        sums: the metrics of `objectives.masked_cross_entropy`.
     """
     predicted = sums["hidden"].clamp(min=1)
     return {

@@ -31,15 +31,15 @@ def masked_diffusion_loss(
             global batch, so that accumulation and ranks change nothing.
 
     Returns:
-        The loss and the metrics of `hidden_loss`.
+        The loss and the metrics of `masked_cross_entropy`.
     """
     weights_BL = inverse_time(hidden_BL, t_B)
-    return hidden_loss(
+    return masked_cross_entropy(
         logits_BLV[hidden_BL], tokens_BL[hidden_BL], weights_BL[hidden_BL], denominator
     )
 
 
-def hidden_loss(
+def masked_cross_entropy(
     logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, denominator: float | Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The same loss from the logits of the hidden positions alone.
@@ -67,7 +67,7 @@ def projected_loss(
     weights_BL: Tensor,
     denominator: float | Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """`hidden_loss` from hidden states, in no more memory than `projection.limit_logits` allows.
+    """`masked_cross_entropy` from hidden states, in the memory that `limit_logits` allows.
 
     Args:
         model: a causal-LM module of transformers.
@@ -78,13 +78,13 @@ def projected_loss(
         denominator: as in `masked_diffusion_loss`.
 
     Returns:
-        As `hidden_loss`.
+        As `masked_cross_entropy`.
     """
     states_ND, targets_N = states_BLD[where_BL], targets_BL[where_BL]
     weights_N = weights_BL[where_BL]
     chunk = chunk_for(model, len(targets_N))
     if chunk is None:
-        return hidden_loss(logits(model, states_ND), targets_N, weights_N, denominator)
+        return masked_cross_entropy(logits(model, states_ND), targets_N, weights_N, denominator)
     loss, losses_N, correct_N = chunked.weighted_cross_entropy(
         head(model, states_ND), targets_N, weights_N / denominator, chunk
     )

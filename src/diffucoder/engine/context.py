@@ -98,7 +98,7 @@ class Context:
         part = count // self.world_size
         return slice(self.rank * part, (self.rank + 1) * part)
 
-    def stop_asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether the node, or a signal to this process, asks to end after this step.
 
         The node asks by a file: it reaches the ranks of any launcher, and no launcher takes it

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diffucoder.config.training import EngineParams
-from diffucoder.datasets import atomic
-from diffucoder.engine import saves
+from diffucoder.engine import checkpoints
+from diffucoder.engine.distributed_env import started_as_rank
 from diffucoder.engine.job import Job
-from diffucoder.engine.place import started_as_rank
 from diffucoder.errors import BadParameters, MissingInput, TrainingFailed
+from diffucoder.io import atomic
 
 JOB_FILE, LOG_FILE, STOP_FILE = "job.json", "worker.log", "STOP"
 WORKER, LOCAL_RANKS = "diffucoder.engine.worker", "diffucoder.engine.local_ranks"
@@ -43,7 +43,7 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
     """Run `worker_module.work(job, context)` on every rank and wait for its end.
 
     Ctrl-C and SIGTERM let the ranks finish their step and save; a second one kills them.
-    When it ends well the saves stay: `saves.discard` them once `job.output` is in safety.
+    When it ends well the saves stay: `checkpoints.discard` them once `job.output` is in safety.
 
     Under torchrun or `srun` every copy of this process would start ranks of its own. There,
     start `python -m diffucoder.engine.worker MODULE JOB_FILE` instead: it joins the others.
@@ -69,7 +69,7 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
             "ranks of its own: start it once and set engine.launcher to slurm or hostfile, or "
             f"start `{' '.join(['python -m', WORKER, *arguments])}` in its place"
         )
-    saves.check(job, engine.on_change)
+    checkpoints.check(job, engine.on_change)
     atomic.settle(job.output)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / STOP_FILE).unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def command(engine: EngineParams, arguments: list[str]) -> list[str]:
                 "run under sbatch or salloc, or set it to local"
             )
         # Without the first, srun waits for the others when a rank has died.
-        step = ["srun", "--kill-on-bad-exit=1", f"--ntasks-per-node={engine.ranks}"]
+        step = ["srun", "--kill-on-bad-exit=1", f"--ntasks-per-node={engine.nproc_per_node}"]
         return [*step, "--unbuffered", sys.executable, "-m", WORKER, *arguments]
     if engine.hostfile is not None:
         if not Path(engine.hostfile).is_file():
@@ -121,9 +121,9 @@ def command(engine: EngineParams, arguments: list[str]) -> list[str]:
         # DeepSpeed would put an argument of its own before ours.
         ours = ["--no_local_rank", "--module", WORKER, *arguments]
         return [sys.executable, *launcher, *port, *ours]
-    if engine.ranks == 1:
+    if engine.nproc_per_node == 1:
         return [sys.executable, "-m", WORKER, *arguments]
-    ranks = ["--standalone", f"--nproc-per-node={engine.ranks}"]
+    ranks = ["--standalone", f"--nproc-per-node={engine.nproc_per_node}"]
     return [sys.executable, "-m", LOCAL_RANKS, *ranks, "-m", WORKER, *arguments]
 
 
@@ -195,7 +195,7 @@ def _failure(job: Job, code: int, last_lines: list[str]) -> str:
     if code == EXIT_STOPPED:
         return f"{job.stage}: the worker was stopped and has saved; run again to go on"
     ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    kept = saves.latest(job.work)
+    kept = checkpoints.latest(job.work)
     resume = f"run again to go on from step {kept.step}" if kept else "no save was made yet"
     lines = "\n".join(last_lines)
     return (

@@ -16,10 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffucoder.config.training import TrainingParams
-from diffucoder.engine import flops, saves, state
+from diffucoder.engine import checkpoints, flops, resume
 from diffucoder.engine.clock import Stopwatch, peak_memory_mib
 from diffucoder.engine.context import Context, Stopped, sum_over_ranks
-from diffucoder.engine.deepspeed import Engine, forward_backward, update
+from diffucoder.engine.zero import Engine, forward_backward, update
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.progress import Meter
 
@@ -152,7 +152,7 @@ def steps(
     Args:
         context: this rank; every rank must walk through this together.
         engine: what is in training.
-        start: finished steps, as `state.resume` returns them.
+        start: finished steps, as `resume.resume` returns them.
         total: steps of the stage.
         extra: gives what is needed beyond the engine to go on from here, for a save.
         score: gives how good the model is, the higher the better, for a save.
@@ -170,10 +170,10 @@ def steps(
         if engine.skipped.in_a_row >= engine.training.engine.nonfinite_limit:
             raise TrainingFailed(_diverged(context, engine, step + 1))
         due = time.monotonic() - saved >= engine.training.engine.save_every_s
-        asked = torch.tensor([context.stop_asked(), due and context.rank == 0])
+        asked = torch.tensor([context.stop_requested(), due and context.rank == 0])
         stop, due = context.sums(asked).bool().tolist()
         if stop or (due and step + 1 < total):
-            state.save(context, engine, step + 1, extra(), score())
+            resume.save(context, engine, step + 1, extra(), score())
             saved = time.monotonic()
         if stop:
             raise Stopped(f"{context.job.stage}: stopped and saved after step {step + 1}")
@@ -182,7 +182,7 @@ def steps(
 
 
 def _diverged(context: Context, engine: Engine, step: int) -> str:
-    last, good = context.reporter.last, saves.latest(context.job.work)
+    last, good = context.reporter.last, checkpoints.latest(context.job.work)
     return (
         f"{context.job.stage}: step {step}: loss {last.get('loss')}, gradient norm "
         f"{last.get('grad_norm')}: {engine.skipped.in_a_row} updates in a row were not finite and "
@@ -224,7 +224,7 @@ def fit(
         Stopped, TrainingFailed, BadData: see `steps` and `optimizer_step`.
     """
     training = engine.training
-    start, _ = state.resume(context, engine)
+    start, _ = resume.resume(context, engine)
     part = context.share(training.batch_size)
     width = training.engine.micro_batch
     recent: list[float] = []

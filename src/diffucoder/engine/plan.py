@@ -143,7 +143,7 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
     """Memory of one rank of `world_size`, in bytes."""
     half = engine.precision == "bf16"
     narrow = 2 if half and engine.zero_stage else FULL
-    machines = max(world_size // engine.ranks, 1)
+    machines = max(world_size // engine.nproc_per_node, 1)
     tokens = engine.micro_batch * shape.length * shape.passes
     layer = tokens * layer_bytes(shape, 2 if half else FULL)
     if engine.gradient_checkpointing:
@@ -206,7 +206,7 @@ def describe(shape: Shape, plan: Plan, training: TrainingParams, world_size: int
     engine = training.engine
     tokens = training.steps * training.batch_size * shape.length
     share = training.batch_size // world_size
-    kept = engine.keep_last + engine.keep_best
+    kept = engine.save_total_limit + engine.keep_best
     return [
         f"{shape.weights / 1e6:,.1f} M weights, {shape.trained / 1e6:,.1f} M of them trained",
         f"{training.steps:,} steps of {training.batch_size:,} rows of {shape.length:,} "
@@ -225,7 +225,7 @@ def capacity(context: Context, training: TrainingParams) -> float:
     """Bytes that a rank may use: of its GPU, or its share of the machine's memory."""
     if context.device.type == "cuda":
         return USABLE * torch.cuda.get_device_properties(context.device).total_memory
-    local = min(training.engine.ranks, context.world_size)
+    local = min(training.engine.nproc_per_node, context.world_size)
     return USABLE * psutil.virtual_memory().total / local
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffucoder.datasets.atomic import atomic_file
+from diffucoder.io.atomic import atomic_file
 from diffucoder.tracking import RunLogger
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import threading
 import traceback
 from pathlib import Path
 
+from diffucoder.engine.distributed_env import place
 from diffucoder.engine.launch import EXIT_STOPPED, die_with_parent
-from diffucoder.engine.place import place
 
 
 def main(module_name: str, job_file: str) -> int:

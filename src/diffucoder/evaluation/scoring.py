@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from diffucoder.evaluation.benchmarks import Extraction, assemble, trust
+from diffucoder.evaluation.suites import Extraction, assemble, trust
 from diffucoder.progress import track
-from diffucoder.rewards.sandbox import Program, Sandbox
+from diffucoder.sandbox import Program, Sandbox
 
 Problem = Mapping[str, Any]
 

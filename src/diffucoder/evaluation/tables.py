@@ -6,7 +6,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
-from diffucoder.evaluation.benchmarks import Trust
+from diffucoder.evaluation.suites import Trust
 
 CHECKPOINTS = ["adapted", "instruct", "grpo"]
 TRUST = list(get_args(Trust))

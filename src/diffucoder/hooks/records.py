@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diffucoder.datasets.atomic import atomic_file
 from diffucoder.hooks.fingerprint import Fingerprint
+from diffucoder.io.atomic import atomic_file
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffucoder.data.packing import FILLER
 
 
-def reveal_share(step: int, anneal_steps: int) -> float:
+def anneal_ratio(step: int, anneal_steps: int) -> float:
     """Share rho of future positions open at a step: min(1, (step + 1) / anneal_steps).
 
     Args:
@@ -23,7 +23,7 @@ def reveal_share(step: int, anneal_steps: int) -> float:
     return 1.0 if anneal_steps == 0 else min(1.0, (step + 1) / anneal_steps)
 
 
-def reveal_draw(length: int, rho: float, generator: torch.Generator) -> Tensor:
+def sample_future_mask(length: int, rho: float, generator: torch.Generator) -> Tensor:
     """One Bernoulli(rho) draw for each pair of positions, shared by a batch: bool `[L, L]`.
 
     Args:
@@ -49,12 +49,12 @@ def causal_mask(document_ids_BL: Tensor) -> Tensor:
     return document_mask(document_ids_BL).tril()
 
 
-def opened_mask(document_ids_BL: Tensor, revealed_LL: Tensor) -> Tensor:
+def annealed_mask(document_ids_BL: Tensor, revealed_LL: Tensor) -> Tensor:
     """Causal attention within each document, opened further where `revealed_LL` is true.
 
-    With `reveal_draw` it is attention on its way from causal to bidirectional: allowed(i, j) =
-    same document and (j <= i or Bernoulli(rho)) (DiffuLLaMA, arXiv 2410.17891, attention mask
-    annealing).
+    With `sample_future_mask` it is attention on its way from causal to bidirectional:
+    allowed(i, j) = same document and (j <= i or Bernoulli(rho)) (DiffuLLaMA, arXiv 2410.17891,
+    attention mask annealing).
 
     Args:
         document_ids_BL: the document of each position, -1 on filler.

@@ -28,19 +28,19 @@ def create(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden_size,
         intermediate_size=architecture.intermediate_size,
-        num_hidden_layers=architecture.layers,
-        num_attention_heads=architecture.heads,
-        num_key_value_heads=architecture.key_value_heads,
-        max_position_embeddings=architecture.max_positions,
+        num_hidden_layers=architecture.num_hidden_layers,
+        num_attention_heads=architecture.num_attention_heads,
+        num_key_value_heads=architecture.num_key_value_heads,
+        max_position_embeddings=architecture.max_position_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
-        tie_word_embeddings=architecture.tied_embeddings,
+        tie_word_embeddings=architecture.tie_word_embeddings,
         initializer_range=architecture.initializer_range,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     _draw_weights(model, architecture.initializer_range, generator)
-    learn_padding(model)
+    train_pad_embedding(model)
     return model
 
 
@@ -58,7 +58,7 @@ def set_bidirectional(model: PreTrainedModel) -> None:
     model.config.is_causal = False
 
 
-def learn_padding(model: PreTrainedModel) -> None:
+def train_pad_embedding(model: PreTrainedModel) -> None:
     """Let the padding token's embedding be trained like any other, in place.
 
     The library gives the embedding its config's padding token, and torch then drops that row's

@@ -54,7 +54,7 @@ def segments(document_ids_BL: Tensor) -> Segments:
     return Segments(bounds, int(bounds.diff().max()))
 
 
-def documents_apart(model: nn.Module, document_ids_BL: Tensor) -> Tensor | Segments:
+def document_attention(model: nn.Module, document_ids_BL: Tensor) -> Tensor | Segments:
     """Bidirectional attention within each document, in the form that the model's kernel takes.
 
     Args:

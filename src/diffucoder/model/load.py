@@ -23,7 +23,7 @@ from transformers import (
 
 from diffucoder.data.tokenizer import open_tokenizer
 from diffucoder.errors import BadCheckpoint, BadData
-from diffucoder.model.create import learn_padding
+from diffucoder.model.create import train_pad_embedding
 
 STOCK_TYPES = ("qwen2", "qwen3", "llama")
 DREAM_TYPE = "Dream"
@@ -167,5 +167,5 @@ def _model(folder: Path, config: PretrainedConfig, kwargs: dict[str, Any]) -> Pr
             f"{folder}: {len(absent)} weights that its config asks for are absent, first "
             f"{absent[0]}: the checkpoint is incomplete"
         )
-    learn_padding(model)
+    train_pad_embedding(model)
     return model

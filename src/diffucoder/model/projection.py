@@ -72,7 +72,7 @@ def aligned_states(
         model: a causal-LM module of transformers, with a body and an output embedding.
         input_ids_BL: tokens.
         attention: `[B, L]` (true on real tokens), bool `[B, 1, L, L]` (true where row may look
-            at column), or what `kernels.documents_apart` gives; None looks at everything.
+            at column), or what `kernels.document_attention` gives; None looks at everything.
         position_ids_BL: positions for the rotary embedding; None counts from 0.
 
     Returns:

@@ -6,10 +6,10 @@ import pandas as pd
 
 from diffucoder.config.base import Params
 from diffucoder.config.training import EngineParams
-from diffucoder.datasets.atomic import is_complete
-from diffucoder.engine import launch, saves
+from diffucoder.engine import checkpoints, launch
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import metrics_table
+from diffucoder.io.atomic import is_complete
 from diffucoder.tracking import child_run
 
 MADE = "made"
@@ -65,10 +65,10 @@ def train(job: Job, worker: str, engine: EngineParams, name: str | None = None) 
             launch.run(job, worker, engine, environment)
         made.write_text(fingerprint)
     # Not before the line above: until then a kill must leave something to go on from.
-    saves.discard(job.work)
+    checkpoints.discard(job.work)
     return metrics_table(job.work)
 
 
-def handed_over(work: Path) -> bool:
+def output_was_moved(work: Path) -> bool:
     """Whether the model that a job made in `work` has been moved to where the catalog keeps it."""
     return (work / MADE).exists() and not is_complete(work / MODEL)

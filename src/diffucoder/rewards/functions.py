@@ -9,7 +9,7 @@ from numbers import Real
 from diffucoder.config.rewards import RewardParams
 from diffucoder.errors import BadParameters
 from diffucoder.rewards import extract
-from diffucoder.rewards.sandbox import Verdict
+from diffucoder.sandbox import Verdict
 
 
 @dataclass(frozen=True)

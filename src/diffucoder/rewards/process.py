@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffucoder.rewards.extract import parse
-from diffucoder.rewards.sandbox import Program, Verdict
+from diffucoder.sandbox import Program, Verdict
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,13 @@ def group_mean(rewards_PG: Tensor) -> Tensor:
 BASELINES = {"leave_one_out": leave_one_out, "group_mean": group_mean}
 
 
-def advantages(rewards_PG: Tensor, baseline: str, divide_by_std: bool) -> Tensor:
+def advantages(rewards_PG: Tensor, baseline: str, scale_rewards: bool) -> Tensor:
     """Advantages of all groups; exactly 0 in groups without variance.
 
     Args:
         rewards_PG: rewards, G >= 2.
         baseline: a key of `BASELINES`.
-        divide_by_std: whether to divide by the group's standard deviation (over G - 1, plus
+        scale_rewards: whether to divide by the group's standard deviation (over G - 1, plus
             1e-4), as GRPO does; Dr. GRPO (arXiv 2503.20783) shows that this favours problems
             that are nearly always or hardly ever solved.
 
@@ -67,7 +67,7 @@ def advantages(rewards_PG: Tensor, baseline: str, divide_by_std: bool) -> Tensor
         Advantages `[P, G]`.
     """
     advantages_PG = BASELINES[baseline](rewards_PG)
-    if divide_by_std:
+    if scale_rewards:
         advantages_PG = advantages_PG / (rewards_PG.std(1, keepdim=True) + STD_FLOOR)
     # Exactly 0 where nothing is to be learned, whatever rounding left.
     return advantages_PG.masked_fill(zero_variance(rewards_PG)[:, None], 0.0)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws, split
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.errors import BadData
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.views import View, view_log_probs
-from diffucoder.rl.rollouts import CompletionBatch
 
 # 65,535 views of one completion.
 MOST_POSITIONS = 16

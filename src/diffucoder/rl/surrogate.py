@@ -42,7 +42,7 @@ def clipped_loss(
         beta: weight of the KL penalty.
 
     Returns:
-        The loss, and metrics that are means over real tokens: `kl` (k3, nats), `clip_share`
+        The loss, and metrics that are means over real tokens: `kl` (k3, nats), `clip_ratio`
         and `ratio`.
 
     Raises:
@@ -61,7 +61,7 @@ def clipped_loss(
 
     # Clipping bites only where the clipped term is the smaller one.
     bites_BL = (clipped_BL * advantages_B1) < (ratio_BL * advantages_B1)
-    metrics = {"clip_share": mean(bites_BL.float()), "ratio": mean(ratio_BL)}
+    metrics = {"clip_ratio": mean(bites_BL.float()), "ratio": mean(ratio_BL)}
     if ref_BL is not None:
         kl_BL = k3_kl(new_BL, ref_BL)
         gain_BL = gain_BL - beta * kl_BL

@@ -10,7 +10,7 @@ from diffucoder.tracking.flatten import batches
 # One request a second at most: curves look live, and SQLite is not held all the time.
 SECONDS_BETWEEN_WRITES = 1.0
 # MLflow's limit on metrics in one call.
-METRICS_A_CALL = 1000
+METRICS_PER_CALL = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class RunLogger:
         self.close()
 
     def _write(self) -> None:
-        for batch in batches(self._waiting, METRICS_A_CALL):
+        for batch in batches(self._waiting, METRICS_PER_CALL):
             self._try(lambda client, batch=batch: client.log_batch(self._run_id, metrics=batch))
         self._waiting.clear()
         self._written = time.monotonic()

@@ -7,9 +7,9 @@ from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.training import TrainingParams
 from diffucoder.diffusion.denoising import corrupt, denoising_loss
 from diffucoder.engine.context import Context
-from diffucoder.engine.deepspeed import gathered, initialize
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import Prepared, optimizer_step
+from diffucoder.engine.zero import gathered, initialize
 from diffucoder.model.projection import limit_logits
 
 LENGTH, MASK = 12, VOCABULARY - 1

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from diffucoder.config.training import LoraParams, TrainingParams
 from diffucoder.engine import lora
 from diffucoder.engine.context import Context
-from diffucoder.engine.deepspeed import export, initialize
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.zero import export, initialize
 
 VOCABULARY, LENGTH = 64, 12
 

@@ -5,9 +5,9 @@ from tiny_stage import loss, prepare, rows_between, tiny_model
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
-from diffucoder.engine.deepspeed import gathered, initialize
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import optimizer_step
+from diffucoder.engine.zero import gathered, initialize
 
 
 def work(job: Job, context: Context) -> None:

@@ -13,14 +13,14 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
 from diffucoder.errors import BadData, BadParameters
-from diffucoder.evaluation.ablation import Curves, Passes, Summary
 from diffucoder.pipelines.ablation.nodes import (
     ask_cells,
     cell_params,
     compare_cells,
-    forwards_a_step,
+    forwards_per_step,
     train_cells,
 )
+from diffucoder.studies.ablation import Curves, Passes, Summary
 
 Parameters = Callable[..., dict[str, Any]]
 CELLS = {
@@ -140,8 +140,8 @@ def test_cost_counts_every_policy_that_is_scored(parameters: Parameters, grpo: G
     def cost(objective: dict[str, Any], inner: int) -> int:
         cell = {"estimator": {"name": "coupled"}, "objective": objective, "advantages": {}}
         ablation = small(parameters, Path("unused"), cells={"one": cell})
-        changed = grpo.model_copy(update={"inner_iterations": inner})
-        return forwards_a_step(cell_params(ablation, changed, "one", 0, "equal steps"))
+        changed = grpo.model_copy(update={"num_iterations": inner})
+        return forwards_per_step(cell_params(ablation, changed, "one", 0, "equal steps"))
 
     assert cost({"name": "grpo"}, 1) == 4 + (1 + 0 + 1) * 3
     assert cost({"name": "grpo", "grpo": {"beta": 0.0}}, 3) == 4 + (3 + 2) * 3

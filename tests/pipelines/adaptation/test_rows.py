@@ -1,6 +1,6 @@
 import torch
 
-from diffucoder.pipelines.adaptation.rows import adaptation_row, clean_prefix, truncated
+from diffucoder.training.adaptation_rows import adaptation_row, clean_prefix, truncated
 
 MASK = 99
 TOKENS_L = torch.arange(12)

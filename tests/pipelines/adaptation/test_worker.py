@@ -14,8 +14,8 @@ from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.denoising import corrupt, denoising_loss
 from diffucoder.engine.loop import Prepared
 from diffucoder.model import set_bidirectional
-from diffucoder.pipelines.adaptation.worker import adaptation_loss, preparer
-from diffucoder.pipelines.packed import packed_rows
+from diffucoder.training.adaptation import adaptation_loss, preparer
+from diffucoder.training.packed import packed_rows
 
 INVERSE_T = WeightingParams(kind="inverse_t", cart_p=0.1)
 CART = WeightingParams(kind="cart", cart_p=0.1)

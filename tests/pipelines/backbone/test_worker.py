@@ -20,9 +20,9 @@ from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadCheckpoint
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.projection import aligned_states, token_log_probs
-from diffucoder.pipelines.backbone.worker import next_token_loss, prepare, work
-from diffucoder.pipelines.packed import PackedRow
 from diffucoder.pipelines.stage import new_job
+from diffucoder.training.backbone import next_token_loss, prepare, work
+from diffucoder.training.packed import PackedRow
 
 
 def test_next_token_loss_of_packed_documents_by_hand(model: PreTrainedModel) -> None:

@@ -13,8 +13,8 @@ import pytest
 from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.decoding import trace
 from diffucoder.errors import BadData
+from diffucoder.evaluation.requests import requests, spread
 from diffucoder.evaluation.tables import Completions, PassAtK
-from diffucoder.pipelines.evaluation.completions import requests, spread
 from diffucoder.pipelines.evaluation.nodes import evaluate
 
 Parameters = Callable[..., dict[str, Any]]
@@ -43,7 +43,7 @@ def test_checkpoints_side_by_side(
     folder.mkdir()
     for name in ("HumanEval.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl.gz"):
         shutil.copy(benchmarks_dir / name, folder)
-    changes = {"work": str(tmp_path / "work"), "benchmarks_folder": str(folder), "trace": 2}
+    changes = {"work": str(tmp_path / "work"), "suites_folder": str(folder), "trace": 2}
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
     rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
     table = pd.DataFrame(rows)
@@ -126,8 +126,8 @@ def test_suites_by_name_with_what_their_verdicts_are_worth(
     }  # fmt: skip
     changes = {
         "work": str(tmp_path / "work"),
-        "benchmarks_folder": str(tmp_path),
-        "benchmarks": {"humaneval_plus": asked, "bigcodebench_hard": asked},
+        "suites_folder": str(tmp_path),
+        "suites": {"humaneval_plus": asked, "bigcodebench_hard": asked},
     }
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
 
@@ -183,15 +183,15 @@ def test_requests_ask_each_sample_of_each_problem() -> None:
     [
         ({"ks": [4]}, "contain 1"),
         ({"samples": {"adapted": 0}}, "at least 1"),
-        ({"styles": {"grpo": "instruct"}, "benchmarks": "all"}, "styles has no entry for"),
+        ({"styles": {"grpo": "instruct"}, "suites": "all"}, "styles has no entry for"),
         ({"problem": 3}, "problem"),
     ],
 )
 def test_parameters_that_measure_nothing_are_refused(
     parameters: Parameters, change: dict[str, Any], message: str
 ) -> None:
-    if change.get("benchmarks") == "all":
+    if change.get("suites") == "all":
         asked = {"checkpoints": ["adapted"], "problems": 1, "samples": 1, "extraction": "fenced"}
-        change = change | {"benchmarks": {"mbpp": asked}}
+        change = change | {"suites": {"mbpp": asked}}
     with pytest.raises(ValueError, match=message):
         EvaluationParams(**parameters("test", "evaluation", **change))

@@ -9,7 +9,7 @@ import torch
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter, read_metrics
-from diffucoder.pipelines.grpo.worker import work as train
+from diffucoder.training.grpo import work as train
 
 
 @pytest.fixture

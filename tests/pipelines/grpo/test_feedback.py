@@ -7,10 +7,10 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
-from diffucoder.pipelines.grpo.feedback import begun, executed_tokens, process_rewards
-from diffucoder.pipelines.grpo.tasks import Scored, Task
 from diffucoder.rewards.extract import extract_code
-from diffucoder.rewards.sandbox import Program, Sandbox
+from diffucoder.rl.feedback import begun, executed_tokens, process_rewards
+from diffucoder.rl.tasks import Scored, Task
+from diffucoder.sandbox import Program, Sandbox
 
 REFERENCE = "def f(x):\n    y = x + 1\n    return y\n"
 BRANCHES = "def f(x):\n    if x > 99:\n        return 0\n    return x + 1\n"

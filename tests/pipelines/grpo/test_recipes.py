@@ -12,14 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import special_ids
-from diffucoder.engine import deepspeed
+from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
 from diffucoder.model import set_bidirectional
-from diffucoder.pipelines.grpo.update import Recipe, inner_updates
 from diffucoder.rl import estimators, objectives
-from diffucoder.rl.rollouts import CompletionBatch, from_canvas
+from diffucoder.rl.batch import CompletionBatch, from_canvas
+from diffucoder.rl.update import Recipe, inner_updates
 
 Parameters = Callable[..., dict[str, Any]]
 OBJECTIVES, ESTIMATORS = sorted(objectives.REGISTRY), sorted(estimators.REGISTRY)
@@ -71,7 +71,7 @@ class Update:
         set_bidirectional(model)
         job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "m", seed=0)
         context = Context(job, {}, 0, 1, torch.device("cpu"), Reporter(work, rank=1))
-        engine = deepspeed.initialize(model, params.training)
+        engine = zero.initialize(model, params.training)
         options = params.estimator.options(params.estimator.name, params.decoding.steps)
         recipe = Recipe(
             _moved(model),

@@ -19,13 +19,13 @@ from diffucoder.decoding import Generation, decode, trace
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
-from diffucoder.pipelines.grpo.rollout import Sampler, chosen_tasks, spare_tasks
-from diffucoder.pipelines.grpo.tables import Rollouts
-from diffucoder.pipelines.grpo.tasks import Task
-from diffucoder.pipelines.grpo.update import _seeds
 from diffucoder.rewards.functions import RewardRecord
-from diffucoder.rewards.sandbox import Sandbox
 from diffucoder.rl.advantages import zero_variance
+from diffucoder.rl.rollouts import Sampler, chosen_tasks, dynamic_sampling_tasks
+from diffucoder.rl.tables import Rollouts
+from diffucoder.rl.tasks import Task
+from diffucoder.rl.update import _seeds
+from diffucoder.sandbox import Sandbox
 
 TESTS = ["assert f(1) == 2", "assert f(2) == 3"]
 
@@ -60,24 +60,24 @@ def task(tokenizer: PreTrainedTokenizerFast, number: int) -> Task:
 def test_completions_do_not_depend_on_how_tasks_are_spread_over_ranks(
     sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    group = sampler.params.completions_per_prompt
+    group = sampler.params.num_generations
     tasks = [task(tokenizer, n) for n in (1, 22)]
-    both = sampler.roll_out(model.eval(), tasks, step=3, first_row=0)
-    second = sampler.roll_out(model, tasks[1:], step=3, first_row=group)
+    both = sampler.generate_rollouts(model.eval(), tasks, step=3, first_row=0)
+    second = sampler.generate_rollouts(model, tasks[1:], step=3, first_row=group)
     assert [s.tokens for s in both.scored[group:]] == [s.tokens for s in second.scored]
-    other_step = sampler.roll_out(model, tasks, step=4, first_row=0)
+    other_step = sampler.generate_rollouts(model, tasks, step=4, first_row=0)
     assert [s.tokens for s in both.scored] != [s.tokens for s in other_step.scored]
 
 
 def test_rollouts_are_recorded_in_their_schema(
     sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    rollout = sampler.roll_out(
+    rollout = sampler.generate_rollouts(
         model.eval(), [task(tokenizer, n) for n in (1, 2)], step=0, first_row=0
     )
     rollout.write(tmp_path / "rollouts", step=1, rank=0)
     table = Rollouts.validate(pd.read_parquet(tmp_path / "rollouts"))
-    assert len(table) == 2 * sampler.params.completions_per_prompt
+    assert len(table) == 2 * sampler.params.num_generations
     weights = {name: term.weight for name, term in sampler.params.rewards.terms.items()}
     parts = sum(weight * table[f"reward_{name}"] for name, weight in weights.items())
     assert table["reward"].tolist() == pytest.approx(parts.tolist())
@@ -99,7 +99,7 @@ def test_advantages_are_rewards_less_the_mean_of_the_others(
     with Sandbox(**params.sandbox.options()) as sandbox:
         sampler = Sampler(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
         tasks = [task(tokenizer, n) for n in (1, 2)]
-        rollout = sampler.roll_out(model.eval(), tasks, step=0, first_row=0)
+        rollout = sampler.generate_rollouts(model.eval(), tasks, step=0, first_row=0)
     lengths = torch.tensor([float(len(s.text)) for s in rollout.scored]).view(2, -1)
     assert lengths.std(1).min() > 0
     for row_G, found_G in zip(lengths, rollout.advantages, strict=True):
@@ -119,7 +119,7 @@ def test_scoring_passes_see_the_filler_that_the_sampler_saw(
     decoding = sampler.params.decoding.model_copy(update=options)
     changed = replace(sampler, params=sampler.params.model_copy(update={"decoding": decoding}))
     hook = model.get_output_embeddings().register_forward_hook(end_sometimes)
-    batch = changed.roll_out(model.eval(), [task(tokenizer, 1)], step=0, first_row=0).batch
+    batch = changed.generate_rollouts(model.eval(), [task(tokenizer, 1)], step=0, first_row=0).batch
     hook.remove()
     assert not batch.completion_mask.all()
     assert torch.equal(
@@ -132,14 +132,14 @@ def test_traces_of_rollouts_are_kept_on_request(
     sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     tasks = [task(tokenizer, n) for n in (1, 2)]
-    plain = sampler.roll_out(model.eval(), tasks, step=0, first_row=0)
+    plain = sampler.generate_rollouts(model.eval(), tasks, step=0, first_row=0)
     plain.write_traces(tmp_path / "none", step=1, rank=0)
     assert not (tmp_path / "none").exists()
     wanting = replace(sampler, params=sampler.params.model_copy(update={"trace": 3}))
-    rollout = wanting.roll_out(model, tasks, step=0, first_row=0)
+    rollout = wanting.generate_rollouts(model, tasks, step=0, first_row=0)
     rollout.write_traces(tmp_path, step=1, rank=0)
     traces = trace.read(tmp_path / "step-000001-0000.parquet")
-    group = sampler.params.completions_per_prompt
+    group = sampler.params.num_generations
     assert list(traces) == [f"p{n}/{number}" for n in (1, 2) for number in range(group)]
     assert torch.equal(plain.batch.completion_ids, rollout.batch.completion_ids)
     for row_L, found in zip(rollout.batch.completion_ids, traces.values(), strict=True):
@@ -199,15 +199,15 @@ def test_groups_without_variance_are_replaced_by_those_of_spare_problems(
     sampler = replace(sampler, params=params)
     flat, good, spare = (task(tokenizer, n) for n in (1, 2, 333))
     model.eval()
-    plain = sampler.roll_out(model, [flat, good], step=0, first_row=0)
+    plain = sampler.generate_rollouts(model, [flat, good], step=0, first_row=0)
     assert zero_variance(plain.rewards).tolist() == [True, False]
 
     # The first round offers what is flat again, the second a problem with another prompt length.
     rounds = [[flat, flat], [spare, flat]]
-    rollout = sampler.roll_out(model, [flat, good], step=0, first_row=0, spares=rounds)
+    rollout = sampler.generate_rollouts(model, [flat, good], step=0, first_row=0, spares=rounds)
     assert [t.problem_id for t in rollout.tasks] == ["p333", "p2"]
     assert not zero_variance(rollout.rewards).any() and rollout.advantages.any(1).all()
-    size = sampler.params.completions_per_prompt
+    size = sampler.params.num_generations
     assert [s.tokens for s in rollout.scored[size:]] == [s.tokens for s in plain.scored[size:]]
     for row, scored in enumerate(rollout.scored):
         prompt = rollout.batch.prompt_ids[row][rollout.batch.prompt_mask[row]].tolist()
@@ -222,13 +222,13 @@ def test_spare_problems_are_drawn_anew_each_round(
     tasks = [task(tokenizer, n) for n in range(6)]
     here = context(tmp_path)
     rounds = [
-        [t.problem_id for t in spare_tasks(here, tasks, step, 4, attempt)]
+        [t.problem_id for t in dynamic_sampling_tasks(here, tasks, step, 4, attempt)]
         for step in (0, 1)
         for attempt in (1, 2)
     ]
     assert all(len(set(names)) == 4 for names in rounds)
     assert len({tuple(names) for names in rounds}) == 4
-    assert len(spare_tasks(here, tasks, 0, 9, 1)) == 9
+    assert len(dynamic_sampling_tasks(here, tasks, 0, 9, 1)) == 9
 
 
 def test_finer_feedback_reaches_rewards_and_loss(
@@ -241,7 +241,9 @@ def test_finer_feedback_reaches_rewards_and_loss(
     begun = replace(whole, prompt_tokens=[*whole.prompt_tokens, *tokens], given=given)
     changes = {"process_weight": 0.5, "executed_only": True}
     finer = replace(sampler, params=sampler.params.model_copy(update=changes))
-    plain, shaped = (each.roll_out(model.eval(), [begun], 0, 0) for each in (sampler, finer))
+    plain, shaped = (
+        each.generate_rollouts(model.eval(), [begun], 0, 0) for each in (sampler, finer)
+    )
     for one, other in zip(plain.scored, shaped.scored, strict=True):
         assert one.tokens == other.tokens and one.text.startswith(given)
         assert "process" not in one.parts and one.verdict.executed_lines is None
@@ -271,10 +273,10 @@ def test_programs_run_while_the_next_batch_is_sampled(
         return decode(*arguments, **options)
 
     sampled: list[int] = []
-    monkeypatch.setattr("diffucoder.pipelines.grpo.rollout.decode", generating)
+    monkeypatch.setattr("diffucoder.rl.rollouts.decode", generating)
     monkeypatch.setattr("diffucoder.rewards.functions.tests_passed", watched)
     tasks = [task(tokenizer, n) for n in (1, 2)]
-    size = sampler.params.completions_per_prompt
+    size = sampler.params.num_generations
     params = sampler.params.model_copy(update={"generation_batch": size})
-    overlapped = replace(sampler, params=params).roll_out(model.eval(), tasks, 0, 0)
+    overlapped = replace(sampler, params=params).generate_rollouts(model.eval(), tasks, 0, 0)
     assert len(sampled) == 2 and len(overlapped.scored) == 2 * size

@@ -13,17 +13,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.diffusion.draws import Draws
-from diffucoder.engine import deepspeed
+from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
 from diffucoder.model import load
-from diffucoder.pipelines.grpo.update import Recipe, inner_updates
-from diffucoder.pipelines.grpo.worker import keep_best
 from diffucoder.rl import objectives
+from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.estimators.coupled import Coupled
-from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 from diffucoder.rl.surrogate import clipped_loss
+from diffucoder.rl.update import Recipe, inner_updates
+from diffucoder.training.grpo import keep_best
 
 MASK, END, PAD, VOCABULARY = 0, 1, 2, 12
 PROMPTS = [[3, 4], [5, 6, 7], [8], [9, 10]]
@@ -81,16 +81,16 @@ def make_step(
     tmp_path: Path,
     process_group: None,
 ) -> Callable[..., Step]:
-    """`make_step(inner_iterations=2, beta=0.1)` updates a fresh policy on the batch."""
+    """`make_step(num_iterations=2, beta=0.1)` updates a fresh policy on the batch."""
 
     def make(
-        inner_iterations: int,
+        num_iterations: int,
         beta: float,
         epsilon: float = 0.05,
         updates: int = 1,
         micro_batch: int | None = None,
     ) -> Step:
-        read = parameters("test", "grpo", work="unused", inner_iterations=inner_iterations)
+        read = parameters("test", "grpo", work="unused", num_iterations=num_iterations)
         read["objective"]["grpo"] = {"epsilon": epsilon, "beta": beta}
         read["training"]["optimizer"]["learning_rate"] = 3e-2
         read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0, "floor": 1.0}
@@ -100,7 +100,7 @@ def make_step(
         policy = make_model(VOCABULARY, seed=0, dtype=torch.float32)
         reference = make_model(VOCABULARY, seed=1, dtype=torch.float32)
         before = copy.deepcopy(policy)
-        engine = deepspeed.initialize(policy, params.training)
+        engine = zero.initialize(policy, params.training)
         recording = Recording(mask_token_id=MASK, reference=reference)
         recipe = Recipe(reference, recording, objectives.get("grpo", epsilon=epsilon, beta=beta))
         here = context(tmp_path)
@@ -152,7 +152,7 @@ def by_hand(
 def test_policies_compared_see_the_same_masks_and_each_iteration_new_ones(
     make_step: Callable[..., Step],
 ) -> None:
-    recording = make_step(inner_iterations=2, beta=0.1).recording
+    recording = make_step(num_iterations=2, beta=0.1).recording
     first, second = recording.states("new")
     assert set(first).isdisjoint(second), "masks are drawn anew in every iteration"
     assert len(set(first)) == len(first), "and for every row"
@@ -164,14 +164,14 @@ def test_policies_compared_see_the_same_masks_and_each_iteration_new_ones(
 def test_second_iteration_is_measured_against_the_policy_before_the_first(
     make_step: Callable[..., Step], batch: CompletionBatch
 ) -> None:
-    once = make_step(inner_iterations=1, beta=0.1)
-    twice = make_step(inner_iterations=2, beta=0.1)
+    once = make_step(num_iterations=1, beta=0.1)
+    twice = make_step(num_iterations=2, beta=0.1)
     expected = by_hand(once.after, twice.before, twice, batch, iteration=1, beta=0.1)
     found = twice.metrics[1]
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
     # The update moved the policy far enough for ratio and clip to tell.
     assert abs(expected["ratio"] - 1) > 0.01
-    assert expected["clip_share"] > 0
+    assert expected["clip_ratio"] > 0
     assert expected["kl"] > 0.1
 
 
@@ -180,21 +180,21 @@ def test_one_iteration_holds_on_to_the_reference(
     make_step: Callable[..., Step], batch: CompletionBatch, beta: float
 ) -> None:
     # The released code scores no reference when there is one inner iteration.
-    step = make_step(inner_iterations=1, beta=beta)
+    step = make_step(num_iterations=1, beta=beta)
     expected = by_hand(step.before, step.before, step, batch, iteration=0, beta=beta)
     expected["kl"] *= beta > 0
     (found,) = step.metrics
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert found["ratio"] == pytest.approx(1.0)
-    assert found["clip_share"] == 0.0
+    assert found["clip_ratio"] == 0.0
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_micro_batches_of_like_prompts_make_the_same_update(
     make_step: Callable[..., Step], micro_batch: int
 ) -> None:
-    whole = make_step(inner_iterations=2, beta=0.1)
-    split = make_step(inner_iterations=2, beta=0.1, micro_batch=micro_batch)
+    whole = make_step(num_iterations=2, beta=0.1)
+    split = make_step(num_iterations=2, beta=0.1, micro_batch=micro_batch)
     assert len(split.recording.states("new")[0]) == micro_batch
     for mine, own in zip(split.metrics, whole.metrics, strict=True):
         for name in ("loss", "kl", "grad_norm"):
@@ -206,7 +206,7 @@ def test_micro_batches_of_like_prompts_make_the_same_update(
 def test_better_completions_become_likelier_than_worse_ones(
     make_step: Callable[..., Step], batch: CompletionBatch
 ) -> None:
-    step = make_step(updates=6, inner_iterations=1, beta=0.0, epsilon=0.5)
+    step = make_step(updates=6, num_iterations=1, beta=0.0, epsilon=0.5)
     states = step.recording.states("new")[0]
     before = scored(step.before, batch, states).sum(1)
     after = scored(step.after, batch, states).sum(1)
@@ -218,7 +218,7 @@ def test_completions_without_advantage_move_nothing(
     make_step: Callable[..., Step], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{__name__}.ADVANTAGES", torch.zeros(4))
-    step = make_step(inner_iterations=2, beta=0.1)
+    step = make_step(num_iterations=2, beta=0.1)
     assert step.metrics == []
     before = step.before.state_dict()
     assert all(torch.equal(before[name], w) for name, w in step.after.state_dict().items())
@@ -232,7 +232,7 @@ def test_best_checkpoint_is_the_latest_of_the_highest_scores(
     process_group: None,
 ) -> None:
     params = GrpoParams(**parameters("test", "grpo", work="unused"))
-    engine = deepspeed.initialize(model, params.training)
+    engine = zero.initialize(model, params.training)
     output = tmp_path / "model"
     best, exported = -1.0, []
     for step, score in enumerate([0.5, 0.2, 0.5, 0.4]):

@@ -6,7 +6,7 @@ import torch
 
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.errors import BadData
-from diffucoder.pipelines.instruction.rows import (
+from diffucoder.training.instruction_rows import (
     condition_share,
     instruction_row,
     read_pairs,

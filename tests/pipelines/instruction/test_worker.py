@@ -9,7 +9,7 @@ from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.corruption import hide
 from diffucoder.model import set_bidirectional
 from diffucoder.model.shift import aligned_logits
-from diffucoder.pipelines.instruction.worker import instruction_loss, pairs_between, prepare
+from diffucoder.training.instruction import instruction_loss, pairs_between, prepare
 
 
 def test_a_model_learns_the_answer_and_the_padding_behind_it(

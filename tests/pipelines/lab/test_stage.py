@@ -16,12 +16,12 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadData, BadParameters, MissingInput
-from diffucoder.evaluation.estimators import EstimatorCost, EstimatorNoise
 from diffucoder.model import set_bidirectional
-from diffucoder.pipelines.lab import measurements
 from diffucoder.pipelines.lab.nodes import draw, measure
-from diffucoder.pipelines.lab.worker import sample, work
 from diffucoder.rl import estimators
+from diffucoder.studies import measurements
+from diffucoder.studies.lab import EstimatorCost, EstimatorNoise
+from diffucoder.studies.worker import sample, work
 
 Parameters = Callable[..., dict[str, Any]]
 

@@ -2,20 +2,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers import seeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.estimators import Estimator, get
-from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 MASK, END, PAD = 12, 10, 11
-
-
-def seeded(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def coupled(**options: float) -> Estimator:

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK = 12
 

@@ -6,9 +6,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get
 from diffucoder.rl.exact import exact_elbo, subset_scores
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK, COUNT = 12, 1000
 Batches = Callable[..., CompletionBatch]

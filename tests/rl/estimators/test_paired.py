@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get
 from diffucoder.rl.exact import subset_scores
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK, T = 12, 0.3
 Batches = Callable[..., CompletionBatch]

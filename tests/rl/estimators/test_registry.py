@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import seeded
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import REGISTRY, Estimator, get
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK, STEPS = 12, 3
 VARIANTS: list[tuple[str, dict[str, Any], int]] = [
@@ -29,10 +30,6 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
 ]
 every = pytest.mark.parametrize(("name", "options", "forwards"), VARIANTS, ids=str)
 Batches = Callable[..., CompletionBatch]
-
-
-def seeded(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def made(name: str, options: dict[str, Any]) -> Estimator:

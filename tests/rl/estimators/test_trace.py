@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import generate
 from diffucoder.errors import BadData
+from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.estimators import get
-from diffucoder.rl.rollouts import CompletionBatch, from_canvas
 
 MASK, END, PAD = 12, 10, 11
 Batches = Callable[..., CompletionBatch]

@@ -5,19 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import seeded
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator, get
 from diffucoder.rl.estimators.views import View, view_log_probs
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK = 12
 Batches = Callable[..., CompletionBatch]
-
-
-def seeded(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 @pytest.fixture

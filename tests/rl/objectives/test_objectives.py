@@ -54,7 +54,7 @@ def test_espo_by_hand() -> None:
     expected = -sum(gain - 0.1 * kl for gain, kl in zip(gains, kls, strict=True)) / 2
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert metrics["kl"].item() == pytest.approx(sum(kls) / 2, rel=1e-5)
-    assert metrics["clip_share"].item() == 0
+    assert metrics["clip_ratio"].item() == 0
 
 
 def test_espo_clips_whole_completions() -> None:
@@ -64,7 +64,7 @@ def test_espo_clips_whole_completions() -> None:
     loss, metrics = objective.loss(new_BL, OLD_BL, WEIGHTS_B, MASK_BL, 2.0)
     assert loss.item() == pytest.approx(-(2 * 1.2 - 0.8) / 2, rel=1e-5)
     loss.backward()
-    assert not new_BL.grad.any() and metrics["clip_share"].item() == 1
+    assert not new_BL.grad.any() and metrics["clip_ratio"].item() == 1
 
 
 def test_gdsd_by_hand() -> None:
@@ -79,7 +79,7 @@ def test_gdsd_by_hand() -> None:
     )
     assert loss.item() == pytest.approx(sum(r**2 for r in residuals) / 2, rel=1e-5)
     assert metrics["residual"].item() == pytest.approx(sum(map(abs, residuals)) / 2, rel=1e-5)
-    assert metrics["clip_share"].item() == 1
+    assert metrics["clip_ratio"].item() == 1
 
 
 def test_gdsd_rests_where_the_policy_is_its_teacher() -> None:

@@ -3,9 +3,9 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import get as estimator_of
 from diffucoder.rl.objectives import get
-from diffucoder.rl.rollouts import CompletionBatch
 
 MASK = 12
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from diffucoder.config.ablation import AT, EQUAL_COMPUTE, EQUAL_STEPS, START, AblationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.errors import BadData, BadParameters
-from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
+from diffucoder.evaluation.requests import by_key, decode, requests, spread
 from diffucoder.pipelines.grpo.nodes import WORKER
 from diffucoder.pipelines.stage import MODEL, new_job, train
 
@@ -34,7 +34,7 @@ def train_cells(
         problems: the problem table.
 
     Returns:
-        `Curves` of `diffucoder.evaluation.ablation`.
+        `Curves` of `diffucoder.studies.ablation`.
 
     Raises:
         BadParameters: for a cell that makes no sense, before any is trained.
@@ -60,7 +60,7 @@ def train_cells(
         job = new_job("grpo", params, inputs, params.work, seed)
         name = f"ablation: {label}, seed {seed}, {params.training.steps} steps"
         metrics = train(job, WORKER, params.training.engine, name)
-        passes = metrics["step"] * forwards_a_step(params)
+        passes = metrics["step"] * forwards_per_step(params)
         curves.append(metrics.assign(cell=label, seed=seed, at=at, forwards=passes))
     return pd.concat(curves, ignore_index=True)
 
@@ -86,7 +86,7 @@ def ask_cells(
         ablation_curves: of the trainings, which says that they are done.
 
     Returns:
-        `Passes` of `diffucoder.evaluation.ablation`.
+        `Passes` of `diffucoder.studies.ablation`.
 
     Raises:
         BadData: if there is no held-out problem.
@@ -94,7 +94,7 @@ def ask_cells(
         TrainingFailed: if decoding fails.
     """
     from diffucoder.evaluation.scoring import score
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import child_run
 
     heldout = spread(problems[problems["split"] == "heldout"], ablation.problems)
@@ -145,7 +145,7 @@ def compare_cells(
     ablation_passes: pd.DataFrame,
 ) -> "tuple[pd.DataFrame, go.Figure]":
     """pass@1 and rewards with intervals, at equal steps and at equal compute; reward curves."""
-    from diffucoder.evaluation.ablation import figure, summary
+    from diffucoder.studies.ablation import figure, summary
 
     compared = summary(ablation_curves, ablation_passes, ablation.window, ablation.bootstrap, seed)
     return compared, figure(ablation_curves, ablation.window, ablation.bootstrap, seed)
@@ -172,8 +172,8 @@ def cell_params(
     own = params[label]
     steps = own.training.steps
     if at == EQUAL_COMPUTE:
-        budget = min(forwards_a_step(cell) for cell in params.values()) * steps
-        steps = budget // forwards_a_step(own)
+        budget = min(forwards_per_step(cell) for cell in params.values()) * steps
+        steps = budget // forwards_per_step(own)
     tree = own.model_dump()
     tree["work"] = str(folder_of(ablation, label, seed, steps))
     tree["training"]["steps"] = steps
@@ -213,7 +213,7 @@ def folder_of(ablation: AblationParams, label: str, seed: int, steps: int) -> Pa
     return Path(ablation.work) / label / f"{seed}-{steps}"
 
 
-def forwards_a_step(params: GrpoParams) -> int:
+def forwards_per_step(params: GrpoParams) -> int:
     """Forward passes that each completion of a step costs: to sample it and to score it."""
     from diffucoder.rl import estimators, objectives
 
@@ -221,7 +221,7 @@ def forwards_a_step(params: GrpoParams) -> int:
     options = params.estimator.options(name, params.decoding.steps)
     estimator = estimators.get(name, mask_token_id=0, **options)
     objective = objectives.get(params.objective.name, **params.objective.options())
-    calls = sum(_calls(params.inner_iterations, objective.compares, objective.beta > 0))
+    calls = sum(_calls(params.num_iterations, objective.compares, objective.beta > 0))
     return params.decoding.steps + calls * estimator.forwards
 
 

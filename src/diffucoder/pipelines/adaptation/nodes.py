@@ -7,9 +7,9 @@ import pandas as pd
 
 from diffucoder.config.adaptation import AdaptationParams
 from diffucoder.data.shards import Shards
-from diffucoder.pipelines.stage import handed_over, new_job, train
+from diffucoder.pipelines.stage import new_job, output_was_moved, train
 
-WORKER = "diffucoder.pipelines.adaptation.worker"
+WORKER = "diffucoder.training.adaptation"
 
 
 def adapt(
@@ -36,7 +36,7 @@ def adapt(
         counted on from the first's.
     """
     work = Path(params.work)
-    if handed_over(work / "mid_training"):
+    if output_was_moved(work / "mid_training"):
         # The last run ended well, so this one is to do all of it again.
         shutil.rmtree(work)
     phase = params.phase(params.pretraining, params.anneal_steps)

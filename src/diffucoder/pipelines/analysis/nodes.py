@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, reveals, spread
+from diffucoder.evaluation.requests import by_key, decode, requests, reveals, spread
 
 KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
@@ -34,7 +34,7 @@ def sweep_temperature(
         TrainingFailed: if decoding fails.
     """
     from diffucoder.evaluation.scoring import score
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import RunLogger, child_run
 
     heldout = spread(problems[problems["split"] == "heldout"], analysis.problems)
@@ -88,8 +88,8 @@ def draw_figures(
     autoregressiveness: pd.DataFrame,
 ) -> "tuple[go.Figure, go.Figure, go.Figure, go.Figure, go.Figure]":
     """Losses, rewards, pass rates, temperature curves, AR-ness."""
-    from diffucoder.evaluation import figures
     from diffucoder.evaluation.measures import full_steps
+    from diffucoder.report import figures
 
     stages = {
         "backbone": backbone_metrics,
@@ -127,9 +127,9 @@ def write_report(
     parameters: dict[str, Any],
 ) -> str:
     """The page that tells the run from top to bottom; the studies' part if they were run."""
-    from diffucoder.evaluation import report
-    from diffucoder.evaluation.claims import Tables, all_claims
     from diffucoder.evaluation.measures import full_steps, orders
+    from diffucoder.report import report
+    from diffucoder.studies.claims import Tables, all_claims
 
     analysis = AnalysisParams.model_validate(parameters["analysis"])
     order = orders(full_steps(temperature_completions), analysis.ar_ks)
@@ -167,7 +167,7 @@ def summarise(
     pass_at_k: pd.DataFrame, evaluation_notes: dict[str, Any], seed: int
 ) -> dict[str, Any]:
     """The headline numbers: pass@1 on held-out problems, sampled and greedy."""
-    from diffucoder.evaluation.report import headline
+    from diffucoder.report.report import headline
 
     found = headline(pass_at_k)
     return {

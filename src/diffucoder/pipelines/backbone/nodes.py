@@ -27,5 +27,5 @@ def make_backbone(
     if params.source and Path(params.source).is_dir():
         inputs["source"] = Path(params.source)
     job = new_job("backbone", params, inputs, params.work, seed)
-    metrics = train(job, "diffucoder.pipelines.backbone.worker", params.training.engine)
+    metrics = train(job, "diffucoder.training.backbone", params.training.engine)
     return job.output, metrics

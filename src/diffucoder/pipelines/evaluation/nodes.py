@@ -7,10 +7,10 @@ import pandas as pd
 
 from diffucoder.config.evaluation import Checkpoint, EvaluationParams, Infilling, Style
 from diffucoder.errors import BadData
-from diffucoder.pipelines.evaluation.completions import by_key, decode, requests, spread
+from diffucoder.evaluation.requests import by_key, decode, requests, spread
 
 if TYPE_CHECKING:
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
 
 # Suite -> style -> its problems with prompts of that style.
 Suites = dict[str, dict[Style, pd.DataFrame]]
@@ -39,7 +39,7 @@ def evaluate(
     """
     from diffucoder.evaluation.measures import estimates
     from diffucoder.evaluation.scoring import score
-    from diffucoder.rewards.sandbox import Sandbox
+    from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import RunLogger, child_run
 
     suites, skipped = _suites(problems, evaluation)
@@ -67,7 +67,7 @@ def evaluate(
         )
         # A problem's tests are the same in every style.
         records = by_key({name: next(iter(styles.values())) for name, styles in suites.items()})
-        extractions = {name: suite.extraction for name, suite in evaluation.benchmarks.items()}
+        extractions = {name: suite.extraction for name, suite in evaluation.suites.items()}
         completions = score(completions, records, sandbox, extractions)
         pass_at_k = estimates(completions, KEYS, evaluation.ks, evaluation.bootstrap, seed)
         logger.log_metrics(0, _metrics(pass_at_k) | {"sandbox/mechanisms": sandbox.mechanisms})
@@ -79,7 +79,7 @@ def _suites(
     problems: pd.DataFrame, evaluation: EvaluationParams
 ) -> tuple[Suites, list[dict[str, str]]]:
     """The problems of each suite in each style, and the suites that are skipped, with reasons."""
-    from diffucoder.evaluation import benchmarks
+    from diffucoder.evaluation.suites import load
 
     heldout = problems[problems["split"] == "heldout"]
     if heldout.empty:
@@ -89,14 +89,14 @@ def _suites(
         )
     suites: Suites = {"heldout": {"instruct": spread(heldout, evaluation.problems)}}
     skipped = []
-    for name, benchmark in evaluation.benchmarks.items():
+    for name, suite in evaluation.suites.items():
         try:
             suites[name] = {
                 style: spread(
-                    pd.DataFrame(benchmarks.load(name, Path(evaluation.benchmarks_folder), style)),
-                    benchmark.problems,
+                    pd.DataFrame(load(name, Path(evaluation.suites_folder), style)),
+                    suite.problems,
                 )
-                for style in {_style(evaluation, name, asked) for asked in benchmark.checkpoints}
+                for style in {_style(evaluation, name, asked) for asked in suite.checkpoints}
             }
         except FileNotFoundError as error:
             skipped.append({"suite": name, "reason": str(error)})
@@ -110,8 +110,8 @@ def _judgeable(
 
     Only tests that run in the candidate's process can ask for more than it is given.
     """
-    from diffucoder.evaluation.benchmarks import trust
     from diffucoder.evaluation.scoring import unjudgeable
+    from diffucoder.evaluation.suites import trust
 
     kept, left_out = {}, []
     for name, by_style in suites.items():
@@ -120,7 +120,7 @@ def _judgeable(
             reasons = unjudgeable(next(iter(by_style.values())).to_dict("records"), sandbox)
             left_out += [
                 {"checkpoint": checkpoint, "suite": name, "problem_id": problem, "reason": reason}
-                for checkpoint in evaluation.benchmarks[name].checkpoints
+                for checkpoint in evaluation.suites[name].checkpoints
                 for problem, reason in reasons.items()
             ]
         remaining = {
@@ -136,12 +136,8 @@ def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:
     """Who is asked what, how often: several samples and one greedy completion."""
     asked = []
     for suite, by_style in suites.items():
-        benchmark = evaluation.benchmarks.get(suite)
-        samples = (
-            dict.fromkeys(benchmark.checkpoints, benchmark.samples)
-            if benchmark
-            else evaluation.samples
-        )
+        asked = evaluation.suites.get(suite)
+        samples = dict.fromkeys(asked.checkpoints, asked.samples) if asked else evaluation.samples
         for checkpoint, count in samples.items():
             style = _style(evaluation, suite, checkpoint)
             problems = by_style[style]
@@ -154,7 +150,7 @@ def _style(evaluation: EvaluationParams, suite: str, checkpoint: Checkpoint) -> 
     """How a checkpoint is asked a suite."""
     if suite in get_args(Infilling):
         return "infilling"
-    return evaluation.styles[checkpoint] if suite in evaluation.benchmarks else "instruct"
+    return evaluation.styles[checkpoint] if suite in evaluation.suites else "instruct"
 
 
 def _metrics(pass_at_k: pd.DataFrame) -> dict[str, float]:

@@ -8,7 +8,7 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.errors import BadData
 from diffucoder.pipelines.stage import new_job, train
 
-WORKER = "diffucoder.pipelines.grpo.worker"
+WORKER = "diffucoder.training.grpo"
 
 
 def improve(

@@ -15,7 +15,7 @@ from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.config.rewards import SandboxParams
 from diffucoder.data import curation, report, screening, sources, tables
-from diffucoder.data.decontamination import Quotations, benchmark_texts
+from diffucoder.data.decontamination import ContaminationIndex, benchmark_texts
 from diffucoder.data.families import Problem, generate, instruction_pairs
 from diffucoder.data.packing import pack
 from diffucoder.data.problem_files import read_problems, require_disjoint
@@ -72,7 +72,7 @@ def make_problems(
     return _frame(kept, tables.Problems), _frame(rejected, tables.RejectedProblems)
 
 
-def _quoted(problem: Problem, quotations: Quotations) -> tuple[str, str] | None:
+def _quoted(problem: Problem, quotations: ContaminationIndex) -> tuple[str, str] | None:
     if problem.split in MEASURED:
         return None
     return quotations.reason_to_reject(word_hashes(f"{problem.prompt}\n{problem.reference}"))
@@ -83,7 +83,7 @@ def _wrong_references(problems: list[Problem], limits: SandboxParams) -> dict[st
 
     A problem without a reference is taken if a reference model passed some of its tests.
     """
-    from diffucoder.rewards.sandbox import Program, Sandbox
+    from diffucoder.sandbox import Program, Sandbox
     from diffucoder.tracking import tag_active_run
 
     reasons = {
@@ -314,7 +314,7 @@ def _total(lists: pd.Series) -> int:
     return int(lists.map(len).sum())
 
 
-def _quotations(problems: list[dict[str, Any]], ingestion: IngestionParams) -> Quotations:
+def _quotations(problems: list[dict[str, Any]], ingestion: IngestionParams) -> ContaminationIndex:
     """An index of everything that measures: problems' texts and benchmark files."""
     own = (
         (problem["problem_id"], problem[text])
@@ -323,7 +323,7 @@ def _quotations(problems: list[dict[str, Any]], ingestion: IngestionParams) -> Q
         for text in ("prompt", "reference")
     )
     params = ingestion.decontamination
-    return Quotations(chain(own, benchmark_texts(params)), params)
+    return ContaminationIndex(chain(own, benchmark_texts(params)), params)
 
 
 def _packed(

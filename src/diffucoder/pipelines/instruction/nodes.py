@@ -28,5 +28,5 @@ def tune(
     tokenized_pairs.to_parquet(table)
     inputs = {"model": adapted, "tokenized_pairs": table}
     job = new_job("instruction", params, inputs, work, seed)
-    metrics = train(job, "diffucoder.pipelines.instruction.worker", params.training.engine)
+    metrics = train(job, "diffucoder.training.instruction", params.training.engine)
     return job.output, metrics

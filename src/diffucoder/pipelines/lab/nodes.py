@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from diffucoder.config.lab import LabParams
 from diffucoder.errors import BadData, MissingInput
-from diffucoder.pipelines.evaluation.completions import spread
+from diffucoder.evaluation.requests import spread
 
-WORKER = "diffucoder.pipelines.lab.worker"
+WORKER = "diffucoder.studies.worker"
 
 
 def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -22,7 +22,7 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
         problems: the problem table; those of split `validation` are answered and scored.
 
     Returns:
-        `EstimatorNoise` and `EstimatorCost` of `diffucoder.evaluation.estimators`.
+        `EstimatorNoise` and `EstimatorCost` of `diffucoder.studies.lab`.
 
     Raises:
         MissingInput: if there is no checkpoint where the parameters say.
@@ -32,8 +32,8 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
     """
     from diffucoder.engine import launch
     from diffucoder.engine.job import Job
-    from diffucoder.evaluation.estimators import with_intervals
-    from diffucoder.pipelines.lab.measurements import make_variants
+    from diffucoder.studies.lab import with_intervals
+    from diffucoder.studies.measurements import make_variants
     from diffucoder.tracking import RunLogger, child_run
 
     checkpoint = Path(lab.checkpoint).resolve()
@@ -73,7 +73,7 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
 
 def draw(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure":
     """Variances against the budget, and gradients' cosines."""
-    from diffucoder.evaluation.estimators import figure
+    from diffucoder.studies.lab import figure
 
     return figure(estimator_noise, list(lab.variants))
 

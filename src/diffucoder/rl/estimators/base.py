@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.views import View, view_log_probs
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 class Estimator(ABC):

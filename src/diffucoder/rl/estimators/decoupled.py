@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from diffucoder.diffusion.corruption import hidden_positions
+from diffucoder.diffusion.corruption import sample_mask
 from diffucoder.diffusion.draws import Draws, split
 from diffucoder.rl.estimators.paired import Paired
 
@@ -26,6 +26,6 @@ class Decoupled(Paired):
         """Two independent draws, each from a source of its own."""
         first, second = split(source, 2)
         return (
-            hidden_positions(maskable_BL, t_B, first),
-            hidden_positions(maskable_BL, 1 - t_B, second),
+            sample_mask(maskable_BL, t_B, first),
+            sample_mask(maskable_BL, 1 - t_B, second),
         )

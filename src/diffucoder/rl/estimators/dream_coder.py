@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from diffucoder.diffusion.corruption import coupled_masks
 from diffucoder.diffusion.draws import Draws
 from diffucoder.diffusion.schedule import sample_times
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.estimators.views import View
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 @dataclass(frozen=True)

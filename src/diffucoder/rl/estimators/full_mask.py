@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from diffucoder.diffusion.draws import Draws, uniform
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.estimators.views import View
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 @dataclass(frozen=True)

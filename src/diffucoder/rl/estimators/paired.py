@@ -13,9 +13,9 @@ from torch import Tensor
 from diffucoder.diffusion.draws import Draws, split
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.errors import BadParameters
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.estimators.views import View
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 @dataclass(frozen=True)

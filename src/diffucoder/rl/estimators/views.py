@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffucoder.diffusion.corruption import hidden_positions, hide
+from diffucoder.diffusion.corruption import hide, sample_mask
 from diffucoder.diffusion.draws import Draws
 from diffucoder.model.positions import position_ids
 from diffucoder.model.projection import aligned_states, token_log_probs
-from diffucoder.rl.rollouts import CompletionBatch
+from diffucoder.rl.batch import CompletionBatch
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class View:
 def random_view(batch: CompletionBatch, t_B: Tensor, source: Draws) -> View:
     """Each canvas position hidden with its row's probability t, independently."""
     t_B = t_B.to(batch.completion_ids.device)
-    return View(hidden_positions(batch.context_mask, t_B, source), t_B)
+    return View(sample_mask(batch.context_mask, t_B, source), t_B)
 
 
 def view_log_probs(

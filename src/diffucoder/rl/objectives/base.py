@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 class Objective(ABC):

@@ -41,7 +41,7 @@ class Espo(Objective):
         denominator: float,
         ref_BL: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective.loss`; metrics: `kl`, `clip_share` and `ratio`."""
+        """See `Objective.loss`; metrics: `kl`, `clip_ratio` and `ratio`."""
         if self.beta > 0 and ref_BL is None:
             raise BadParameters("espo: beta > 0 needs the reference's scores: pass ref_BL")
         length_B = lengths(completion_mask_BL)
@@ -54,7 +54,7 @@ class Espo(Objective):
             kl_B = sequence_sums(new_BL - ref_BL, completion_mask_BL).square() / (2 * length_B)
         real_B = completion_mask_BL.any(1)
         loss = -(gain_B - self.beta * kl_B).masked_fill(~real_B, 0.0).sum() / denominator
-        means = {"kl": kl_B, "clip_share": bites_B, "ratio": ratio_B}
+        means = {"kl": kl_B, "clip_ratio": bites_B, "ratio": ratio_B}
         return loss, {
             name: completion_mean(values_B, completion_mask_BL) for name, values_B in means.items()
         }

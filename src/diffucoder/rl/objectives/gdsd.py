@@ -51,7 +51,7 @@ class Gdsd(Objective):
         denominator: float,
         ref_BL: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective.loss`; metrics: `residual` (nats a token) and `clip_share`."""
+        """See `Objective.loss`; metrics: `residual` (nats a token) and `clip_ratio`."""
         if self.beta > 0 and ref_BL is None:
             raise BadParameters("gdsd: beta > 0 needs the reference's scores: pass ref_BL")
         length_B = lengths(completion_mask_BL)
@@ -64,7 +64,7 @@ class Gdsd(Objective):
         residual_B = moved_B.clamp(low, high) / length_B - target_B
         real_B = completion_mask_BL.any(1)
         loss = residual_B.square().masked_fill(~real_B, 0.0).sum() / denominator
-        means = {"residual": residual_B.abs(), "clip_share": (moved_B < low) | (moved_B > high)}
+        means = {"residual": residual_B.abs(), "clip_ratio": (moved_B < low) | (moved_B > high)}
         return loss, {
             name: completion_mean(values_B, completion_mask_BL) for name, values_B in means.items()
         }

@@ -34,7 +34,7 @@ class Grpo(Objective):
         denominator: float,
         ref_BL: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective.loss`; metrics: `kl`, `clip_share` and `ratio`."""
+        """See `Objective.loss`; metrics: `kl`, `clip_ratio` and `ratio`."""
         return clipped_loss(
             new_BL,
             old_BL,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws
+from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
 from diffucoder.rl.objectives.base import Objective, sequence_sums
-from diffucoder.rl.rollouts import CompletionBatch
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""Decoding on every rank: requests in, completions out, checkpoint after checkpoint."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.training import EngineParams
+from diffucoder.decoding import trace
+from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.job import Job
+from diffucoder.evaluation.generation import answer, fill_in
+from diffucoder.model import load
+from diffucoder.progress import Meter
+
+TRACES = "traces"
+
+# Stated, so that a batch without a single token still has lists of numbers.
+SCHEMA = pa.schema(
+    {
+        "row": pa.int64(),
+        "checkpoint": pa.string(),
+        "suite": pa.string(),
+        "problem_id": pa.string(),
+        "sample": pa.int64(),
+        "decoding": pa.string(),
+        "prompt": pa.string(),
+        "style": pa.string(),
+        "text": pa.string(),
+        "tokens": pa.list_(pa.int64()),
+        "pieces": pa.list_(pa.string()),
+        "reveal_step": pa.list_(pa.int64()),
+        "length": pa.int64(),
+        "excluded": pa.string(),
+    }
+)
+
+
+def work(job: Job, context: Context) -> None:
+    """Answer this rank's share of `job.inputs["requests"]` into a part of `job.output`.
+
+    The job's parameters are `decodings` (label -> DecodingParams), `engine`, `trace` and
+    `infilling_lengths`; its inputs are the table of requests and a directory for each checkpoint
+    that the table names.
+    Traces, if asked for, go to a part of `traces` in `job.work`, each under
+    checkpoint/suite/problem/sample/decoding.
+    """
+    requests = pd.read_parquet(job.inputs["requests"]).to_dict("records")
+    name = f"part-{context.rank:05d}.parquet"
+    partial = job.output / f"{name}.partial"
+    traces: dict[str, trace.Trace] = {}
+    with pq.ParquetWriter(partial, SCHEMA) as writer:
+        for rows in _answers(job, context, requests):
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            traces |= {_name(row): row["trace"] for row in rows if row["trace"] is not None}
+    if traces:
+        (job.work / TRACES).mkdir(exist_ok=True)
+        trace.write(traces, job.work / TRACES / name)
+    partial.rename(job.output / name)
+
+
+def _name(row: dict[str, Any]) -> str:
+    keys = ("checkpoint", "suite", "problem_id", "sample", "decoding")
+    return "/".join(str(row[key]) for key in keys)
+
+
+def _answers(
+    job: Job, context: Context, requests: list[dict[str, Any]]
+) -> Iterator[list[dict[str, Any]]]:
+    engine = EngineParams.model_validate(job.parameters["engine"])
+    dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
+    # All ranks have nearly equal shares; the one that writes to the log stands for the others.
+    meter = Meter("decode", len(requests)) if context.rank == 0 else None
+    for checkpoint, asked in groupby(_sorted(requests), key=lambda row: row["checkpoint"]):
+        model, tokenizer = load(job.inputs[checkpoint], dtype=dtype)
+        model.to(context.device)
+        for (label, style), rows in groupby(asked, key=lambda row: (row["decoding"], row["style"])):
+            decoding = DecodingParams.model_validate(job.parameters["decodings"][label])
+            answers = _answer(job, context, model, tokenizer, list(rows), decoding, style)
+            for answered in answers:
+                yield answered
+                if context.stop_requested():
+                    raise Stopped(f"{job.stage}: stopped; the next run decodes from the start")
+                if meter:
+                    count = min(len(answered) * context.world_size, len(requests) - meter.done)
+                    meter.advance(count, f"{checkpoint}, {label}")
+    if meter:
+        meter.close()
+
+
+def _answer(
+    job: Job,
+    context: Context,
+    model: nn.Module,
+    tokenizer: Any,
+    rows: list[dict[str, Any]],
+    decoding: DecodingParams,
+    style: str,
+) -> Iterator[list[dict[str, Any]]]:
+    shard = (context.rank, context.world_size)
+    if style == "infilling":
+        lengths = job.parameters["infilling_lengths"]
+        return fill_in(model, tokenizer, rows, decoding, lengths, job.seed, shard)
+    size = EngineParams.model_validate(job.parameters["engine"]).micro_batch
+    trace = job.parameters["trace"]
+    return answer(model, tokenizer, rows, decoding, job.seed, size, shard, trace)
+
+
+def _sorted(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(
+        requests, key=lambda row: (row["checkpoint"], row["decoding"], row["style"], row["row"])
+    )

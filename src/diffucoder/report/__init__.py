@@ -1,0 +1,1 @@
+"""Figures, the HTML report, the viewer of traces, and the summary of a run."""

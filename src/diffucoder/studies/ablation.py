@@ -1,0 +1,151 @@
+"""Tables and figure of the ablation: cells compared over seeds."""
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from pandera.typing import Series
+
+from diffucoder.config.ablation import AT, EQUAL_STEPS, START
+from diffucoder.config.evaluation import BootstrapParams
+from diffucoder.evaluation.bootstrap import cluster_interval, interval
+from diffucoder.report.figures import SERIES_COLOURS
+
+REWARD = "reward/total"
+
+
+class Curves(pa.DataFrameModel):
+    """Metrics of every training; `forwards` counts passes a completion up to that step."""
+
+    cell: Series[str]
+    seed: Series[int]
+    at: Series[str] = pa.Field(isin=AT)
+    step: Series[int] = pa.Field(ge=0)
+    name: Series[str]
+    value: Series[float]
+    forwards: Series[int] = pa.Field(ge=0)
+
+    class Config:
+        strict = True
+
+
+class Passes(pa.DataFrameModel):
+    """Share of a held-out problem's completions that pass, for every training."""
+
+    cell: Series[str]
+    seed: Series[int]
+    at: Series[str] = pa.Field(isin=AT)
+    problem_id: Series[str]
+    passed: Series[float] = pa.Field(ge=0, le=1)
+
+    class Config:
+        strict = True
+
+
+class Summary(pa.DataFrameModel):
+    """Each cell's pass@1 and reward.
+
+    `measure` is `pass@1`, `pass@1 gain` (over the common starting point, problem by problem) or
+    `reward`; each `at` equal optimizer steps, and at equal forward passes a completion.
+    """
+
+    cell: Series[str]
+    measure: Series[str]
+    at: Series[str] = pa.Field(isin=AT)
+    mean: Series[float]
+    low: Series[float]
+    high: Series[float]
+    seeds: Series[int] = pa.Field(ge=1)
+
+    class Config:
+        strict = True
+
+
+def summary(
+    curves: pd.DataFrame,
+    passes: pd.DataFrame,
+    window: int,
+    bootstrap: BootstrapParams,
+    seed: int,
+) -> pd.DataFrame:
+    """`Summary` of all cells, the starting point first.
+
+    Each training has its own schedule: those at equal compute were planned for fewer steps. Rewards
+    are means over the last `window` steps.
+
+    Args:
+        curves: of `Curves`.
+        passes: of `Passes`, with the label `start` for the starting point.
+        window: steps.
+        bootstrap: the intervals: over seeds and problems, of rewards over seeds.
+        seed: of the draws.
+    """
+    options = (bootstrap.resamples, bootstrap.confidence, seed)
+    rows = []
+    cells = [START, *(name for name in passes["cell"].unique() if name != START)]
+    for at in AT:
+        asked = passes[passes["at"] == at]
+        start = _by_seed(asked, START)
+        for cell in cells:
+            table = _by_seed(asked, cell)
+            ends = cluster_interval(table, *options)
+            rows.append([cell, "pass@1", at, table.mean(), *ends, len(table)])
+            if cell != START:
+                gain = table - start
+                ends = cluster_interval(gain, *options)
+                rows.append([cell, "pass@1 gain", at, gain.mean(), *ends, len(gain)])
+        rewards = curves[(curves["name"] == REWARD) & (curves["at"] == at)]
+        for cell, group in rewards.groupby("cell", sort=False):
+            tails = [_tail(own, window) for _, own in group.groupby("seed")]
+            ends = interval(tails, *options)
+            rows.append([cell, "reward", at, float(np.mean(tails)), *ends, len(tails)])
+    return pd.DataFrame(rows, columns=["cell", "measure", "at", "mean", "low", "high", "seeds"])
+
+
+def figure(curves: pd.DataFrame, window: int, bootstrap: BootstrapParams, seed: int) -> go.Figure:
+    """Reward against forward passes a completion, mean over seeds with its interval."""
+    drawn = go.Figure()
+    rewards = curves[(curves["name"] == REWARD) & (curves["at"] == EQUAL_STEPS)]
+    for index, (cell, group) in enumerate(rewards.groupby("cell", sort=False)):
+        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+        wide = group.pivot(index="forwards", columns="seed", values="value").sort_index()
+        smooth = wide.rolling(window, min_periods=1).mean()
+        ends = [
+            interval(row.dropna().to_numpy(), bootstrap.resamples, bootstrap.confidence, seed)
+            for _, row in smooth.iterrows()
+        ]
+        low, high = ([end[side] for end in ends] for side in (0, 1))
+        x = smooth.index.tolist()
+        drawn.add_scatter(
+            x=x + x[::-1],
+            y=high + low[::-1],
+            fill="toself",
+            fillcolor=colour,
+            opacity=0.15,
+            line={"width": 0},
+            hoverinfo="skip",
+            legendgroup=cell,
+            showlegend=False,
+        )
+        drawn.add_scatter(
+            x=x,
+            y=smooth.mean(axis=1).tolist(),
+            mode="lines",
+            line={"color": colour, "width": 2},
+            name=cell,
+            legendgroup=cell,
+        )
+    drawn.update_xaxes(title_text="forward passes a completion (sampling and scoring)")
+    drawn.update_yaxes(title_text="reward")
+    return drawn.update_layout(template="plotly_white", height=420)
+
+
+def _by_seed(passes: pd.DataFrame, cell: str) -> NDArray[np.float64]:
+    """[seeds, problems] of a cell; problems in one order for all cells."""
+    rows = passes[passes["cell"] == cell]
+    return rows.pivot(index="seed", columns="problem_id", values="passed").to_numpy()
+
+
+def _tail(curve: pd.DataFrame, window: int) -> float:
+    return float(curve.sort_values("step")["value"].tail(window).mean())

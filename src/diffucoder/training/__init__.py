@@ -1,0 +1,1 @@
+"""What runs on every rank of a stage that trains: `work(job, context)`, one module per stage."""

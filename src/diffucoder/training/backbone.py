@@ -1,0 +1,95 @@
+"""The backbone's work, on every rank: train an autoregressive model, or take one over.
+
+Shapes: B rows, L positions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from diffucoder.config.backbone import BackboneParams
+from diffucoder.data.packing import ShardReader
+from diffucoder.diffusion.denoising import token_means
+from diffucoder.diffusion.objectives import projected_loss
+from diffucoder.engine import zero
+from diffucoder.engine.context import Context
+from diffucoder.engine.job import Job
+from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.plan import announce
+from diffucoder.io.atomic import atomic_directory
+from diffucoder.model import create, load, load_tokenizer
+from diffucoder.model.attention import causal_mask
+from diffucoder.model.compute import configure
+from diffucoder.model.positions import follows, packed_position_ids
+from diffucoder.model.projection import aligned_states
+from diffucoder.model.special_tokens import grow, new_token_ids
+from diffucoder.training.packed import PackedRow, packed_rows
+
+
+def work(job: Job, context: Context) -> None:
+    """Write an autoregressive checkpoint to `job.output`.
+
+    Inputs of the job: `tokenizer`, `token_shards`, and `source` where a directory is taken over.
+    """
+    params = BackboneParams(**job.parameters)
+    if params.source is None:
+        _pretrain(job, context, params)
+    elif context.rank == 0:
+        _take_over(job, context, params.source)
+
+
+def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
+    tokenizer = load_tokenizer(job.inputs["tokenizer"])
+    model = create(params.architecture, tokenizer, context.generator())
+    chosen = configure(model, params.training.engine, context.device)
+    if context.rank == 0:
+        print(f"{job.stage}: {chosen}", flush=True)
+    shards = ShardReader(job.inputs["token_shards"])
+    announce(context, model, params.training, shards.length)
+    engine = zero.initialize(model, params.training)
+    fit(context, engine, packed_rows(shards, job.seed), prepare, next_token_loss)
+    zero.export(engine, tokenizer, job.output)
+
+
+def _take_over(job: Job, context: Context, source: str) -> None:
+    """Save a checkpoint under the pipeline's tokenizer, with room for the tokens it lacks."""
+    # Nothing is trained, so nothing that an earlier run recorded here may stand.
+    context.reporter.rewind(None)
+    model, known = load(source)
+    tokenizer = load_tokenizer(job.inputs["tokenizer"])
+    grow(model, new_token_ids(known, tokenizer, source), context.generator())
+    with atomic_directory(job.output) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+
+
+def prepare(rows: Sequence[PackedRow], step: int, generators: list[torch.Generator]) -> Prepared:
+    """Stack packed rows; nothing is drawn."""
+    tokens_BL = torch.stack([row.tokens for row in rows])
+    documents_BL = torch.stack([row.document_ids for row in rows])
+    return Prepared(
+        {"tokens": tokens_BL, "document_ids": documents_BL},
+        denominator=float(follows(documents_BL).sum()),
+        tokens=tokens_BL.numel(),
+    )
+
+
+def next_token_loss(
+    model: nn.Module, tensors: dict[str, Tensor], denominator: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross-entropy of each token given those before it in its document, in nats.
+
+    Args:
+        model: a causal-LM module of transformers.
+        tensors: `tokens` and `document_ids`, `[B, L]`.
+        denominator: predicted tokens of the whole optimizer step.
+    """
+    tokens_BL, documents_BL = tensors["tokens"], tensors["document_ids"]
+    predicted_BL = follows(documents_BL)
+    states_BLD = aligned_states(
+        model, tokens_BL, causal_mask(documents_BL), packed_position_ids(documents_BL)
+    )
+    equal_BL = torch.ones_like(tokens_BL, dtype=torch.float32)
+    loss, sums = projected_loss(model, states_BLD, tokens_BL, predicted_BL, equal_BL, denominator)
+    return loss, token_means(sums)
