@@ -24,7 +24,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test check viz ui clean
+.PHONY: help setup run test fast check types format viz ui clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -44,10 +44,20 @@ run: $(STAMP) ## Run all pipelines; ARGS="--env=test" and the like are passed on
 test: check $(STAMP) ## Check, then run all tests; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) ## Lint, formatting and the layers between modules
+fast: check ## Check, then run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(STAMP) types ## Lint, formatting, types and the layers between modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+types: $(STAMP) ## Check the types of the packages that hold the method
+	$(BIN)/basedpyright --level error
+
+format: $(STAMP) ## Format the code and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 viz: $(STAMP) ## Build the static site of the pipelines in build/
 	$(BIN)/kedro viz build --include-previews
