@@ -8,9 +8,13 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffucoder.engine.distributed_env import place
 from diffucoder.engine.launch import EXIT_STOPPED, die_with_parent
+
+if TYPE_CHECKING:
+    import torch
 
 
 def main(module_name: str, job_file: str) -> int:

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from diffucoder.evaluation.palette import SERIES_COLOURS
 from diffucoder.evaluation.suites import trust
 
 CHECKPOINT_NAMES = {"adapted": "adapted", "instruct": "instruct", "grpo": "coupled-GRPO"}
@@ -30,7 +31,6 @@ SUITE_NAMES = {
 }
 COLOURS = {"adapted": "#8b909a", "instruct": "#4285c4", "grpo": "#d97b29"}
 SYMBOLS = {"adapted": "diamond", "instruct": "circle", "grpo": "square"}
-SERIES_COLOURS = ("#d97b29", "#4285c4", "#5a9a68", "#a06cb5", "#8b909a", "#b8a03c")
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 # A curve is drawn over its raw values as the mean of this share of its points.

@@ -10,7 +10,7 @@ from pandera.typing import Series
 from diffucoder.config.ablation import AT, EQUAL_STEPS, START
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import cluster_interval, interval
-from diffucoder.report.figures import SERIES_COLOURS
+from diffucoder.evaluation.palette import SERIES_COLOURS
 
 REWARD = "reward/total"
 

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import interval, ratio_interval
-from diffucoder.report.figures import SERIES_COLOURS
+from diffucoder.evaluation.palette import SERIES_COLOURS
 
 KEYS = ["estimator", "forwards_a_call", "forwards", "level", "measure"]
 VARIANCE_SHARE = "variance_share"
