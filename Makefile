@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP) ## Run all pipelines; ARGS="--env=test" and the like are passed on
 	$(BIN)/kedro run $(ARGS)
-	@$(BIN)/python -m diffucoder.headline
+	@$(BIN)/python -m diffucoder.report.headline
 
 test: check $(STAMP) ## Check, then run all tests; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)

@@ -23,8 +23,8 @@ from diffucoder.data.shards import Rows, Shards, write_parts
 from diffucoder.data.tables import packed_rows
 from diffucoder.data.tokenizer import encode_texts, special_ids, train
 from diffucoder.engine.job import Job
+from diffucoder.engine.stage import new_job
 from diffucoder.model import create
-from diffucoder.pipelines.stage import new_job
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"def add_{n}(x):\n    return x + {n}\n" for n in range(60)]

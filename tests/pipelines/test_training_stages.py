@@ -14,10 +14,10 @@ from diffucoder.config.backbone import BackboneParams
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.data.instructions import tokenize_pairs
 from diffucoder.data.shards import Shards
+from diffucoder.engine.training_metrics import TrainingMetrics
 from diffucoder.model import load
 from diffucoder.pipelines.adaptation.nodes import adapt
 from diffucoder.pipelines.instruction.nodes import tune
-from diffucoder.pipelines.tables import TrainingMetrics
 
 Parameters = Callable[..., dict[str, Any]]
 

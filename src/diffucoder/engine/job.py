@@ -21,7 +21,8 @@ class Job(Params):
         parameters: the stage's resolved parameters, as JSON values.
         inputs: absolute paths of what the stage reads, by name.
         work: absolute path of the folder for saves, metrics and logs.
-        output: absolute path of the Hugging Face directory to make.
+        output: absolute path of the folder to write: a Hugging Face directory where a model is
+            trained, else one of tables.
         seed: of every draw in the stage.
     """
 

@@ -15,7 +15,7 @@ from diffucoder.decoding.trace import Trace
 def environment() -> Environment:
     """Templates of this package; `viewer.html.jinja` holds the macro `viewer(run, label)`."""
     return Environment(
-        loader=PackageLoader("diffucoder.evaluation"),
+        loader=PackageLoader("diffucoder.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

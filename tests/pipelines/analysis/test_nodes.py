@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.analysis import AnalysisParams
-from diffucoder.evaluation.tables import Autoregressiveness, Completions, PassAtK, Reveals
+from diffucoder.evaluation.schemas import Autoregressiveness, Completions, PassAtK, Reveals
 from diffucoder.pipelines.analysis import nodes
 
 Parameters = Callable[..., dict[str, Any]]

@@ -17,10 +17,10 @@ from diffucoder.data.shards import Shards
 from diffucoder.data.tokenizer import train
 from diffucoder.engine.context import Context
 from diffucoder.engine.reporter import Reporter
+from diffucoder.engine.stage import new_job
 from diffucoder.errors import BadCheckpoint
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.projection import aligned_states, token_log_probs
-from diffucoder.pipelines.stage import new_job
 from diffucoder.training.backbone import next_token_loss, prepare, work
 from diffucoder.training.packed import PackedRow
 

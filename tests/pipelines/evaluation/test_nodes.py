@@ -14,7 +14,7 @@ from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.decoding import trace
 from diffucoder.errors import BadData
 from diffucoder.evaluation.requests import requests, spread
-from diffucoder.evaluation.tables import Completions, PassAtK
+from diffucoder.evaluation.schemas import Completions, PassAtK
 from diffucoder.pipelines.evaluation.nodes import evaluate
 
 Parameters = Callable[..., dict[str, Any]]

@@ -18,11 +18,11 @@ from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine import resume, zero
 from diffucoder.engine.context import Context, Stopped
 from diffucoder.engine.reporter import Reporter
+from diffucoder.engine.stage import new_job
+from diffucoder.engine.training_metrics import TrainingMetrics
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
-from diffucoder.pipelines.stage import new_job
-from diffucoder.pipelines.tables import TrainingMetrics
 from diffucoder.rewards.functions import RewardRecord
 from diffucoder.rl.tables import Rollouts
 from diffucoder.training.grpo import read_tasks

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from diffucoder.config.ablation import AT, EQUAL_COMPUTE, EQUAL_STEPS, START, AblationParams
 from diffucoder.config.grpo import GrpoParams
+from diffucoder.engine.stage import MODEL, new_job, train
 from diffucoder.errors import BadData, BadParameters
 from diffucoder.evaluation.requests import by_key, decode, requests, spread
 from diffucoder.pipelines.grpo.nodes import WORKER
-from diffucoder.pipelines.stage import MODEL, new_job, train
 
 
 def train_cells(

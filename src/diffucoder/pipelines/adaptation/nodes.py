@@ -7,7 +7,7 @@ import pandas as pd
 
 from diffucoder.config.adaptation import AdaptationParams
 from diffucoder.data.shards import Shards
-from diffucoder.pipelines.stage import new_job, output_was_moved, train
+from diffucoder.engine.stage import new_job, output_was_moved, train
 
 WORKER = "diffucoder.training.adaptation"
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from diffucoder.config.backbone import BackboneParams
 from diffucoder.data.shards import Shards
-from diffucoder.pipelines.stage import new_job, train
+from diffucoder.engine.stage import new_job, train
 
 
 def make_backbone(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from diffucoder.config.grpo import GrpoParams
+from diffucoder.engine.stage import new_job, train
 from diffucoder.errors import BadData
-from diffucoder.pipelines.stage import new_job, train
 
 WORKER = "diffucoder.training.grpo"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from diffucoder.config.instruction import InstructionParams
-from diffucoder.pipelines.stage import new_job, train
+from diffucoder.engine.stage import new_job, train
 
 
 def tune(

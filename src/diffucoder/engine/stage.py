@@ -1,5 +1,6 @@
-"""What every training node does around its worker: one job, one child run, one table."""
+"""What a node does around its worker: one job, one child run in MLflow, one table of metrics."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,16 +18,25 @@ MODEL = "model"
 
 
 def new_job(
-    stage: str, parameters: Params, inputs: dict[str, Path], work: str | Path, seed: int
+    stage: str,
+    parameters: Params,
+    inputs: Mapping[str, Path],
+    work: str | Path,
+    seed: int,
+    output: str = MODEL,
 ) -> Job:
     """Describe a stage's work; paths become absolute, since ranks may start elsewhere.
 
     Args:
-        stage: name of the stage or phase.
-        parameters: what the worker reads.
-        inputs: files and folders that the worker reads.
-        work: folder of the stage; the model is made in `model` below it.
-        seed: of every draw.
+        stage: Name of the stage or phase.
+        parameters: What the worker reads.
+        inputs: Files and folders that the worker reads, by name.
+        work: Folder of the stage.
+        seed: Random seed of the stage.
+        output: Name of the folder below `work` that the worker writes its result to.
+
+    Returns:
+        The job, which is not saved yet.
     """
     folder = Path(work).resolve()
     return Job(
@@ -34,7 +44,7 @@ def new_job(
         parameters=parameters.model_dump(mode="json"),
         inputs={name: Path(path).resolve() for name, path in inputs.items()},
         work=folder,
-        output=folder / MODEL,
+        output=folder / output,
         seed=seed,
     )
 
@@ -46,13 +56,13 @@ def train(job: Job, worker: str, engine: EngineParams, name: str | None = None) 
     it failed, is not done again.
 
     Args:
-        job: what to do.
-        worker: import path of a module with `work(job, context)`.
-        engine: how many processes, and how.
-        name: of the child run; the job's stage if not given.
+        job: What to do; its output is a checkpoint's directory.
+        worker: Import path of a module with `work(job, context)`.
+        engine: How many processes, and how they are started.
+        name: Name of the child run; the job's stage if not given.
 
     Returns:
-        The metrics: `step`, `name`, `value`, one row a number.
+        The metrics: `step`, `name`, `value`, one row per number.
 
     Raises:
         TrainingFailed: if a process ended badly.

@@ -2,8 +2,8 @@ from pathlib import Path
 
 from diffucoder.config.training import ScheduleParams
 from diffucoder.datasets.checkpoint import CheckpointDataset
+from diffucoder.engine.stage import MADE, new_job, output_was_moved
 from diffucoder.io.atomic import atomic_directory
-from diffucoder.pipelines.stage import MADE, new_job, output_was_moved
 
 
 def test_a_model_is_handed_over_once_the_catalog_has_it(tmp_path: Path) -> None:

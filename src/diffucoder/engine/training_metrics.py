@@ -1,11 +1,11 @@
-"""Schemas of the tables that training stages write."""
+"""Schema of the table of metrics that a training stage leaves."""
 
 import pandera.pandas as pa
 from pandera.typing import Series
 
 
 class TrainingMetrics(pa.DataFrameModel):
-    """Numbers of a training stage, one a row; steps count from 1."""
+    """Metrics of a training stage, one number per row; steps count from 1."""
 
     step: Series[int] = pa.Field(ge=0)
     name: Series[str] = pa.Field(str_length={"min_value": 1})

@@ -7,7 +7,7 @@ import pandas as pd
 import pandera.errors
 import pytest
 
-from diffucoder.evaluation.tables import Completions
+from diffucoder.evaluation.schemas import Completions
 
 
 def test_completions_fit(completions: pd.DataFrame, sweep: pd.DataFrame) -> None:
