@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from diffucoder.config.decoding import Caching, DecodingParams, Rule
+from diffucoder.data.problems import Problem
 from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.decoding import Request, decode
 from diffucoder.evaluation.bootstrap import interval
-from diffucoder.evaluation.scoring import program
 from diffucoder.model import load
 from diffucoder.progress import track
 from diffucoder.rewards.extract import extract_code
@@ -161,7 +161,7 @@ def checkpoint(options: argparse.Namespace) -> list[dict[str, Any]]:
     heldout = heldout.iloc[[index * len(heldout) // count for index in range(count)]]
     prompts = [encode_chat(tokenizer, prompt) for prompt in heldout["prompt"]]
     order = sorted(range(count), key=lambda index: len(prompts[index]))
-    problems = [heldout.iloc[index].to_dict() for index in order]
+    problems = [Problem.from_record(heldout.iloc[index].to_dict()) for index in order]
     chosen = settings(options.length, options.block, options.paces)
     chosen |= savings(options.length, options.block)
     costs = run(subject, [prompts[index] for index in order], chosen, options.batch)
@@ -174,7 +174,8 @@ def checkpoint(options: argparse.Namespace) -> list[dict[str, Any]]:
                 clean_up_tokenization_spaces=False,
             )
             codes = [extract_code(text) or "" for text in texts]
-            programs = [program(*pair) for pair in zip(codes, problems, strict=True)]
+            pairs = zip(problems, codes, strict=True)
+            programs = [problem.program(code) for problem, code in pairs]
             passed = [float(verdict.status == "passed") for verdict in box.run(programs)]
             low, high = interval(passed, RESAMPLES, CONFIDENCE, seed=0)
             row |= {"pass@1": sum(passed) / len(passed), "low": low, "high": high}

@@ -140,7 +140,6 @@ def rewards(bench: Any, tasks: list[Any], batch: Any, sandbox: Any) -> Any:
 
     from diffucoder.rewards.extract import extract_code
     from diffucoder.rewards.functions import RewardRecord, score
-    from diffucoder.sandbox import Program
 
     tokens = [
         ids[mask].tolist()
@@ -148,13 +147,10 @@ def rewards(bench: Any, tasks: list[Any], batch: Any, sandbox: Any) -> Any:
     ]
     texts = bench.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     codes = [extract_code(text) for text in texts]
-    programs = [
-        Program(code or "", task.tests, task.entry_point)
-        for code, task in zip(codes, tasks, strict=True)
-    ]
+    programs = [task.problem.program(code or "") for code, task in zip(codes, tasks, strict=True)]
     verdicts = sandbox.run(programs)
     records = [
-        RewardRecord(task.prompt, text, code, verdict)
+        RewardRecord(task.problem.prompt, text, code, verdict)
         for task, text, code, verdict in zip(tasks, texts, codes, verdicts, strict=True)
     ]
     return torch.tensor(score(records, bench.params.rewards)[0])

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from diffucoder.data.problems import Problem
 from diffucoder.data.tabular import read_rows
-from diffucoder.evaluation.scoring import program, unjudgeable
-from diffucoder.evaluation.suites import SUITES, Record
+from diffucoder.evaluation.scoring import unjudgeable
+from diffucoder.evaluation.suites import SUITES
 from diffucoder.evaluation.suites.plus import LEFT_OUT
 from diffucoder.progress import track
 from diffucoder.sandbox import Sandbox
@@ -46,48 +47,48 @@ def main() -> None:
                 notes.append(f"{name}: {path} is missing")
                 continue
             rows = islice(read_rows(path), 0, None, options.every)
-            records = [SUITES[name].record(row, "instruct") for row in rows]
+            problems = [Problem.from_record(SUITES[name].record(row, "instruct")) for row in rows]
             began = time.monotonic()
-            exceptions, tests, wrong = judge(name, records, sandbox)
+            exceptions, tests, wrong = judge(name, problems, sandbox)
             cells = [
                 name,
-                len(records),
-                len(records) - len(wrong) - len(exceptions),
+                len(problems),
+                len(problems) - len(wrong) - len(exceptions),
                 f"{tests[0]}/{tests[1]}",
                 f"{time.monotonic() - began:.0f}",
             ]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
             failed |= bool(wrong)
-            reasons = [*wrong.items(), *exceptions.items(), *left_out(records)]
+            reasons = [*wrong.items(), *exceptions.items(), *left_out(problems)]
             notes += [f"{problem}: {reason}" for problem, reason in reasons]
     print("\n" + "\n".join(f"- {note}" for note in notes))
     raise SystemExit(int(failed))
 
 
 def judge(
-    name: str, records: Sequence[Record], sandbox: Sandbox
+    name: str, problems: Sequence[Problem], sandbox: Sandbox
 ) -> tuple[dict[str, str], tuple[int, int], dict[str, str]]:
     """Problems that cannot be judged, (tests passed, tests), and references that do not pass."""
     contained_only = SUITES[name].trust == "contained_only"
-    exceptions = unjudgeable(records, sandbox) if contained_only else {}
-    judged = [record for record in records if record["problem_id"] not in exceptions]
-    programs = (program(record["reference"], record) for record in judged)
+    exceptions = unjudgeable(problems, sandbox) if contained_only else {}
+    judged = [problem for problem in problems if problem.problem_id not in exceptions]
+    programs = (problem.program(problem.reference) for problem in judged)
     verdicts = list(track(sandbox.stream(programs), name, len(judged)))
     tests = (sum(sum(v.passed) for v in verdicts), sum(len(v.passed) for v in verdicts))
     wrong = {
-        record["problem_id"]: f"{verdict.status}, {verdict.error_type}, line {verdict.line}"
-        for record, verdict in zip(judged, verdicts, strict=True)
+        problem.problem_id: f"{verdict.status}, {verdict.error_type}, line {verdict.line}"
+        for problem, verdict in zip(judged, verdicts, strict=True)
         if verdict.status != "passed"
     }
     return exceptions, tests, wrong
 
 
-def left_out(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+def left_out(problems: Sequence[Problem]) -> Iterator[tuple[str, str]]:
     """Inputs that nobody is asked, of the problems at hand."""
-    present = {record["problem_id"] for record in records}
-    for (problem, given), reason in LEFT_OUT.items():
-        if problem in present:
-            yield problem, f"not asked {given}: {reason}"
+    present = {problem.problem_id for problem in problems}
+    for (problem_id, given), reason in LEFT_OUT.items():
+        if problem_id in present:
+            yield problem_id, f"not asked {given}: {reason}"
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.problems import HardSplitParams, ProblemFileParams, Split
-from diffucoder.data.families import Problem
 from diffucoder.data.problem_files import (
     called_function,
     hard_split,
     read_problems,
     require_disjoint,
 )
+from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 
 OWN = {

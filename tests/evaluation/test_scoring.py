@@ -5,15 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from diffucoder.evaluation.scoring import program, score
+from diffucoder.data.problems import Problem
+from diffucoder.evaluation.scoring import score
 from diffucoder.sandbox import Sandbox
 
-PROBLEM = {
-    "problem_id": "p0",
-    "entry_point": "f",
-    "tests": ["assert f([1, 2]) == 3", "assert f([]) == 0"],
-    "check": "",
-}
+PROBLEM = Problem(
+    problem_id="p0",
+    prompt="Add numbers.",
+    entry_point="f",
+    tests=["assert f([1, 2]) == 3", "assert f([]) == 0"],
+)
 
 
 def test_verdicts_land_in_the_table(make_row: Callable[..., dict[str, Any]]) -> None:
@@ -37,10 +38,3 @@ def test_verdicts_land_in_the_table(make_row: Callable[..., dict[str, Any]]) -> 
     assert scored["pass_rate"].tolist() == [1.0, 0.5, 1.0, 0.0]
     assert scored.loc["silent", "status"] == "no_code"
     assert scored.loc["silent", "code"] == ""
-
-
-def test_a_check_is_taken_as_a_source() -> None:
-    source = "def check(candidate):\n    assert candidate([1]) == 1\n"
-    made = program("def f(xs):\n    return 1\n", PROBLEM | {"tests": [], "check": source})
-    assert made.tests == source
-    assert made.entry_point == "f"

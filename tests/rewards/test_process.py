@@ -4,10 +4,16 @@ import ast
 
 import pytest
 
+from diffucoder.data.problems import Problem
 from diffucoder.rewards.process import line_rewards, prefix_programs, prefixes, process_reward
 from diffucoder.sandbox import Sandbox
 
-TESTS = ["assert f([3, 1, 2]) == 6", "assert len(str(f([]))) == 1"]
+PROBLEM = Problem(
+    problem_id="p0",
+    prompt="Add numbers.",
+    entry_point="f",
+    tests=["assert f([3, 1, 2]) == 6", "assert len(str(f([]))) == 1"],
+)
 RIGHT = """\
 def g(x):
     return x
@@ -36,7 +42,7 @@ def f(xs):
 
 def rewards_of(code: str) -> dict[int, float]:
     with Sandbox(workers=1, wall_s=0.5, cpu_s=5.0, max_timeouts=1) as sandbox:
-        verdicts = sandbox.run(prefix_programs(code, TESTS, "f"))
+        verdicts = sandbox.run(prefix_programs(code, PROBLEM))
     return line_rewards(code, "f", verdicts)
 
 

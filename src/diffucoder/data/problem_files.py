@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from diffucoder.config.problems import HardSplitParams, ProblemFileParams
-from diffucoder.data.families import Problem
+from diffucoder.data.problems import Problem
 from diffucoder.data.published import humaneval_check, mbpp_code, mbpp_tests, tested_function
 from diffucoder.data.tabular import Row, read_rows
 from diffucoder.errors import BadData
@@ -86,15 +86,11 @@ def _problem(row: Row, params: ProblemFileParams, number: int) -> Problem:
     for needed, convert in FORMATS.items():
         if needed <= row.keys():
             try:
-                problem = convert(row, params)
+                return convert(row, params)
+            except BadData as error:
+                raise BadData(f"{params.path}: row {number}: {error}") from error
             except (KeyError, TypeError, ValueError, SyntaxError) as error:
                 raise BadData(f"{params.path}: row {number} cannot be used ({error!r})") from error
-            if bool(problem.tests) == bool(problem.check):
-                raise BadData(
-                    f"{params.path}: row {number} needs either `tests` or `check`, not "
-                    f"{'both' if problem.check else 'neither'}"
-                )
-            return problem
     raise BadData(
         f"{params.path}: row {number} has the columns {sorted(row)}; expected those of one of "
         f"{[sorted(columns) for columns in FORMATS]}"
@@ -102,17 +98,15 @@ def _problem(row: Row, params: ProblemFileParams, number: int) -> Problem:
 
 
 def _own(row: Row, params: ProblemFileParams) -> Problem:
-    return Problem(
-        problem_id=str(row["problem_id"]),
-        source=str(row.get("source") or params.path),
-        split=params.split,
-        composition=str(row.get("composition") or row["problem_id"]),
-        prompt=row["prompt"],
-        entry_point=row["entry_point"],
-        reference=row["reference"],
-        tests=list(row["tests"] if row.get("tests") is not None else []),
-        check=row.get("check") or "",
-        pass_rates=_rates(row.get("pass_rates")),
+    return Problem.from_record(
+        row
+        | {
+            "problem_id": str(row["problem_id"]),
+            "source": str(row.get("source") or params.path),
+            "split": params.split,
+            "composition": str(row.get("composition") or row["problem_id"]),
+            "pass_rates": _rates(row.get("pass_rates")),
+        }
     )
 
 

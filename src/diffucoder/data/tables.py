@@ -104,6 +104,8 @@ class Problems(_Table):
     tests: Series[object]
     check: Series[str]
     pass_rates: Series[object]
+    setup: Series[str]
+    harness: Series[str]
 
     @pa.dataframe_check
     @classmethod

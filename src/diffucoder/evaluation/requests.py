@@ -11,6 +11,7 @@ import pandas as pd
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.evaluation import Style
 from diffucoder.config.training import EngineParams
+from diffucoder.data.problems import Problem
 
 WORKER = "diffucoder.evaluation.worker"
 
@@ -185,10 +186,10 @@ def _completions(
     return kept.reset_index(drop=True), exclusions
 
 
-def by_key(suites: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The record of each (suite, problem_id)."""
+def by_key(suites: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], Problem]:
+    """The problem of each (suite, problem_id)."""
     return {
-        (suite, record["problem_id"]): record
+        (suite, record["problem_id"]): Problem.from_record(record)
         for suite, problems in suites.items()
         for record in problems.to_dict("records")
     }

@@ -7,27 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from diffucoder.data.problems import Problem
 from diffucoder.evaluation.suites import Extraction, assemble, trust
 from diffucoder.progress import track
 from diffucoder.sandbox import Program, Sandbox
-
-Problem = Mapping[str, Any]
-
-
-def program(code: str, problem: Problem) -> Program:
-    """The program that runs `code` against a problem's tests.
-
-    Args:
-        code: source of the candidate.
-        problem: record with `tests` (assert statements) or `check` (source that defines
-            `check(candidate)`), and `entry_point`; those of suites also have `setup` and
-            `harness`.
-    """
-    tests = problem["check"] or list(problem["tests"])
-    if harness := problem.get("harness"):
-        # The tests call the harness, in the candidate's process, instead of the candidate.
-        return Program(f"{code}\n\n{harness}", tests)
-    return Program(code, tests, problem["entry_point"] or None, problem.get("setup") or "")
 
 
 def score(
@@ -42,7 +25,7 @@ def score(
 
     Args:
         completions: rows with `suite`, `problem_id`, `prompt`, `text` and `style`.
-        problems: the record of each (suite, problem_id).
+        problems: by (suite, problem_id).
         sandbox: an open sandbox.
         extractions: how programs are taken out of the texts of a suite; `fenced` where it is
             not named.
@@ -54,7 +37,7 @@ def score(
     ]
     keys = list(zip(completions["suite"], completions["problem_id"], codes, strict=True))
     distinct = list(dict.fromkeys(key for key in keys if key[2] is not None))
-    programs = (program(code, problems[suite, problem]) for suite, problem, code in distinct)
+    programs = (problems[suite, problem].program(code) for suite, problem, code in distinct)
     answers = track(sandbox.stream(programs), "score programs", len(distinct))
     verdicts = dict(zip(distinct, answers, strict=True))
     found = [verdicts.get(key) for key in keys]
@@ -74,10 +57,10 @@ def unjudgeable(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, str]
     installed, or files and network that no candidate is given.
 
     Args:
-        problems: records of one suite.
+        problems: those of one suite.
         sandbox: an open sandbox.
     """
-    needed = {p["problem_id"]: _libraries(f"{p['reference']}\n{p['harness']}") for p in problems}
+    needed = {p.problem_id: _libraries(f"{p.reference}\n{p.harness}") for p in problems}
     modules = sorted(set().union(*needed.values()))
     probes = sandbox.run(Program(f"import {module}", ["assert True"]) for module in modules)
     absent = {m for m, probe in zip(modules, probes, strict=True) if probe.status != "passed"}
@@ -86,12 +69,12 @@ def unjudgeable(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, str]
         for problem, libraries in needed.items()
         if libraries & absent
     }
-    complete = [problem for problem in problems if problem["problem_id"] not in reasons]
-    verdicts = sandbox.run(program(problem["reference"], problem) for problem in complete)
+    complete = [problem for problem in problems if problem.problem_id not in reasons]
+    verdicts = sandbox.run(problem.program(problem.reference) for problem in complete)
     for problem, verdict in zip(complete, verdicts, strict=True):
         if verdict.status != "passed":
             how = ", ".join(filter(None, (verdict.status, verdict.error_type)))
-            reasons[problem["problem_id"]] = f"its reference does not pass in the sandbox: {how}"
+            reasons[problem.problem_id] = f"its reference does not pass in the sandbox: {how}"
     return reasons
 
 
@@ -101,7 +84,7 @@ def _code(row: Any, problem: Problem, extraction: Extraction) -> str | None:
         row.text,
         row.style,
         extraction,
-        problem["entry_point"] or None,
+        problem.entry_point or None,
     )
 
 

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from diffucoder.data.problems import Problem
 from diffucoder.rewards.extract import parse
 from diffucoder.sandbox import Program, Verdict
 
@@ -50,9 +51,9 @@ def prefixes(code: str, entry_point: str) -> list[Prefix]:
     return found
 
 
-def prefix_programs(code: str, tests: Sequence[str] | str, entry_point: str) -> list[Program]:
-    """A program for the sandbox for each of `prefixes(code, entry_point)`, in their order."""
-    return [Program(prefix.source, tests, entry_point) for prefix in prefixes(code, entry_point)]
+def prefix_programs(code: str, problem: Problem) -> list[Program]:
+    """A program for the sandbox for each of `prefixes(code, problem.entry_point)`, in order."""
+    return [problem.program(prefix.source) for prefix in prefixes(code, problem.entry_point)]
 
 
 def line_rewards(code: str, entry_point: str, verdicts: Sequence[Verdict]) -> dict[int, float]:

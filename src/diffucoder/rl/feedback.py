@@ -33,9 +33,9 @@ def begun(task: Task, tokenizer: Any, stage: int, stages: int, room: int) -> Tas
         room: tokens that prompt and given part may have together; a task that needs more, or has
             no reference, stays whole.
     """
-    if stage == stages or not task.reference:
+    if stage == stages or not task.problem.reference:
         return task
-    given = f"```python\n{subtask(task.reference, stage, stages).given}"
+    given = f"```python\n{subtask(task.problem.reference, stage, stages).given}"
     [tokens] = encode_texts(tokenizer, [given])
     prompt_tokens = [*task.prompt_tokens, *tokens]
     if len(prompt_tokens) > room:
@@ -76,12 +76,11 @@ def process_rewards(
 ) -> list[float]:
     """The share of each program's prefixes that run before the first failure."""
     programs = [
-        prefix_programs(code or "", task.tests, task.entry_point)
-        for code, task in zip(codes, tasks, strict=True)
+        prefix_programs(code or "", task.problem) for code, task in zip(codes, tasks, strict=True)
     ]
     verdicts = sandbox.run([program for parts in programs for program in parts])
     ends = pairwise(accumulate(map(len, programs), initial=0))
     return [
-        process_reward(line_rewards(code or "", task.entry_point, verdicts[start:end]))
+        process_reward(line_rewards(code or "", task.problem.entry_point, verdicts[start:end]))
         for code, task, (start, end) in zip(codes, tasks, ends, strict=True)
     ]

@@ -25,7 +25,7 @@ from diffucoder.rl.advantages import advantages, zero_variance
 from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.feedback import executed_tokens, process_rewards
 from diffucoder.rl.tasks import Scored, Task
-from diffucoder.sandbox import Program, Sandbox
+from diffucoder.sandbox import Sandbox
 
 # Namespaces of draws, apart from the optimizer's own (step, iteration, row).
 ROLLOUT, VALIDATION, ORDER = -1, -2, -3
@@ -136,7 +136,8 @@ class Rollout:
         if not self.traces:
             return
         group = self.rewards.shape[1]
-        names = [f"{task.problem_id}/{number}" for task in self.tasks for number in range(group)]
+        ids = [task.problem.problem_id for task in self.tasks]
+        names = [f"{problem_id}/{number}" for problem_id in ids for number in range(group)]
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"step-{step:06d}-{rank:04d}.parquet"
         trace.write(dict(zip(names, self.traces, strict=True)), file)
@@ -311,13 +312,12 @@ class Sampler:
         texts = [task.given + text for task, text in zip(tasks, texts, strict=True)]
         codes = [extract_code(text) for text in texts]
         programs = [
-            Program(code or "", task.tests, task.entry_point)
-            for code, task in zip(codes, tasks, strict=True)
+            task.problem.program(code or "") for code, task in zip(codes, tasks, strict=True)
         ]
         traced = trained_on and self.params.executed_only
         verdicts = self.sandbox.run(programs, executed_lines=traced)
         records = [
-            RewardRecord(task.prompt, text, code, verdict)
+            RewardRecord(task.problem.prompt, text, code, verdict)
             for task, text, code, verdict in zip(tasks, texts, codes, verdicts, strict=True)
         ]
         totals, parts = score(records, self.params.rewards)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from diffucoder.config.grpo import GrpoParams
+from diffucoder.data.problems import Problem
 from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.engine import loop, lora, resume, zero
 from diffucoder.engine.context import Context
@@ -152,7 +153,7 @@ def read_tasks(
         except BadData:  # the prompt holds a special token
             continue
         if len(tokens) <= most:
-            tasks[record["split"]].append(Task.from_record(record, tokens))
+            tasks[record["split"]].append(Task(Problem.from_record(record), tokens))
     left_out = len(table) - sum(map(len, tasks.values()))
     if left_out and talk:
         print(

@@ -45,7 +45,7 @@ def test_records_have_the_columns_of_the_table(make_params: MakeParams) -> None:
     record = generate(make_params(), seed=0)[0].record()
     assert set(record) == {
         "problem_id", "source", "split", "composition", "prompt", "entry_point", "reference",
-        "tests", "check", "pass_rates",
+        "tests", "check", "pass_rates", "setup", "harness",
     }  # fmt: skip
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from diffucoder.data.problems import Problem
 from diffucoder.evaluation import suites
-from diffucoder.evaluation.scoring import program, score, unjudgeable
+from diffucoder.evaluation.scoring import score, unjudgeable
 from diffucoder.evaluation.suites.bigcodebench import bigcodebench_record
 from diffucoder.report.figures import SUITE_NAMES
 from diffucoder.sandbox import Sandbox
@@ -37,7 +38,7 @@ def test_each_method_is_one_test() -> None:
         "def task_func(n):\n    return 1 / 0\n",
     ]
     with Sandbox(workers=1) as sandbox:
-        verdicts = sandbox.run(program(code, record) for code in codes)
+        verdicts = sandbox.run(Problem.from_record(record).program(code) for code in codes)
     assert [verdict.passed for verdict in verdicts] == [
         (True, True, True),
         (False, True, False),
@@ -58,9 +59,10 @@ def test_each_method_is_one_test() -> None:
     ],
 )  # fmt: skip
 def test_problems_that_cannot_be_judged_are_named(change: dict[str, str], reason: str) -> None:
-    records = [bigcodebench_record(ROW), bigcodebench_record(ROW | change | {"task_id": "other"})]
+    rows = [ROW, ROW | change | {"task_id": "other"}]
+    problems = [Problem.from_record(bigcodebench_record(row)) for row in rows]
     with Sandbox(workers=1) as sandbox:
-        found = unjudgeable(records, sandbox)
+        found = unjudgeable(problems, sandbox)
     assert list(found) == ["other"]
     # What a refused write raises depends on the tier.
     assert found["other"].startswith(reason)
@@ -74,21 +76,20 @@ def test_only_suites_of_this_kind_carry_the_label() -> None:
 
 
 def test_the_label_lies_beside_every_verdict() -> None:
-    records = {
-        ("bigcodebench_hard", "BigCodeBench/x"): bigcodebench_record(ROW),
-        ("heldout", "p0"): {"entry_point": "f", "tests": ["assert f() == 1"], "check": ""},
-    }
-    answer = f"```python\n{bigcodebench_record(ROW)['reference']}```"
+    suite_problem = Problem.from_record(bigcodebench_record(ROW))
+    own = Problem(problem_id="p0", prompt="ask", entry_point="f", tests=["assert f() == 1"])
+    problems = {("bigcodebench_hard", "BigCodeBench/x"): suite_problem, ("heldout", "p0"): own}
+    answer = f"```python\n{suite_problem.reference}```"
     table = pd.DataFrame(
         {
-            "suite": [suite for suite, _ in records],
-            "problem_id": [problem for _, problem in records],
+            "suite": [suite for suite, _ in problems],
+            "problem_id": [problem for _, problem in problems],
             "prompt": "ask",
             "text": [answer, "```python\ndef f(): return 1\n```"],
             "style": "instruct",
         }
     )
     with Sandbox(workers=1) as sandbox:
-        scored = score(table, records, sandbox)
+        scored = score(table, problems, sandbox)
     assert scored["passed"].tolist() == [True, True]
     assert scored["trust"].tolist() == ["contained_only", "unforgeable"]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from diffucoder.data.problems import Problem
 from diffucoder.evaluation import suites
-from diffucoder.evaluation.scoring import program
 from diffucoder.evaluation.suites.humaneval import infilling_record
 from diffucoder.sandbox import Sandbox
 
@@ -28,7 +28,7 @@ def test_the_middle_is_judged_between_its_neighbours() -> None:
     middles = ["    x = double(x)\n", "    x += x\n", "    pass\n", "    x = (\n"]
     codes = [suites.assemble(record["prompt"], middle, "infilling") for middle in middles]
     with Sandbox(workers=1) as sandbox:
-        verdicts = sandbox.run(program(code or "", record) for code in codes)
+        verdicts = sandbox.run(Problem.from_record(record).program(code or "") for code in codes)
     assert [verdict.status for verdict in verdicts] == ["passed", "passed", "failed", "syntax"]
 
 
@@ -37,5 +37,5 @@ def test_a_helper_after_the_hole_is_the_judges_own() -> None:
     forged = "    return 0\ndef double(x):\n    return 0\n"
     code = f"{ROW['prompt']}{forged}"
     with Sandbox(workers=1) as sandbox:
-        (verdict,) = sandbox.run([program(code, record)])
+        (verdict,) = sandbox.run([Problem.from_record(record).program(code)])
     assert verdict.status == "failed"

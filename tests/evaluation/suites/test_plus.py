@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from diffucoder.data.problems import Problem
 from diffucoder.data.tabular import read_rows
 from diffucoder.evaluation import suites
-from diffucoder.evaluation.scoring import program
 from diffucoder.evaluation.suites import oracles, plus
 from diffucoder.sandbox import Sandbox, Verdict
 
@@ -27,7 +27,7 @@ ROW: dict[str, Any] = {
 def _judge(row: dict[str, Any], *codes: str) -> list[Verdict]:
     record = plus.plus_record(row)
     with Sandbox(workers=1, wall_s=2) as sandbox:
-        return sandbox.run(program(code, record) for code in codes)
+        return sandbox.run(Problem.from_record(record).program(code) for code in codes)
 
 
 def test_the_reference_and_what_is_close_to_it_pass() -> None:

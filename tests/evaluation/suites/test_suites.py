@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 from diffucoder.evaluation import suites
-from diffucoder.evaluation.scoring import program
 from diffucoder.sandbox import Program, Sandbox
 
 HUMANEVAL = {
@@ -35,6 +35,10 @@ def _write(folder: Path, humaneval: list[dict], mbpp: list[dict]) -> None:
     (folder / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mbpp))
 
 
+def reference_program(record: suites.Record) -> Program:
+    return Problem.from_record(record).program(record["reference"])
+
+
 def test_records_have_the_problem_columns(tmp_path: Path) -> None:
     _write(tmp_path, [HUMANEVAL], [MBPP, MBPP | {"task_id": 601}])
     (human,) = suites.load("humaneval", tmp_path)
@@ -49,13 +53,11 @@ def test_records_have_the_problem_columns(tmp_path: Path) -> None:
 
 def test_candidate_cannot_replace_a_helper_of_the_prompt(tmp_path: Path) -> None:
     _write(tmp_path, [HUMANEVAL], [MBPP])
-    (problem,) = suites.load("humaneval", tmp_path)
+    (record,) = suites.load("humaneval", tmp_path)
+    problem = Problem.from_record(record)
     forged = "def double(x): return 0\ndef quadruple(x): return 0"
     with Sandbox(workers=1) as sandbox:
-        verdicts = sandbox.run(
-            Program(code, problem["check"], problem["entry_point"])
-            for code in (problem["reference"], forged)
-        )
+        verdicts = sandbox.run(problem.program(code) for code in (problem.reference, forged))
     assert [verdict.status for verdict in verdicts] == ["passed", "failed"]
 
 
@@ -95,22 +97,20 @@ def test_damaged_files_are_errors(tmp_path: Path, content: bytes) -> None:
 
 
 def test_real_references_pass(benchmarks_dir: Path) -> None:
-    suites = {name: suites.load(name, benchmarks_dir) for name in ("humaneval", "mbpp")}
-    assert {name: len(records) for name, records in suites.items()} == {
+    loaded = {name: suites.load(name, benchmarks_dir) for name in ("humaneval", "mbpp")}
+    assert {name: len(records) for name, records in loaded.items()} == {
         "humaneval": 164,
         "mbpp": 500,
     }
     # Among them problems whose tests use helpers, and functions named like built-ins.
-    chosen = [*suites["humaneval"][::8], suites["humaneval"][38], *suites["mbpp"][::25]]
-    chosen += [record for record in suites["mbpp"] if record["entry_point"] == "sum"]
+    chosen = [*loaded["humaneval"][::8], loaded["humaneval"][38], *loaded["mbpp"][::25]]
+    chosen += [record for record in loaded["mbpp"] if record["entry_point"] == "sum"]
     for name, count in (("single_line", 1033), ("multi_line", 5815), ("random_span", 1640)):
         holes = suites.load(f"humaneval_{name}", benchmarks_dir)
         assert len(holes) == count
         chosen += holes[:: count // 8]
     with Sandbox(workers=2) as sandbox:
-        verdicts = sandbox.run(
-            Program(r["reference"], r["check"] or r["tests"], r["entry_point"]) for r in chosen
-        )
+        verdicts = sandbox.run(map(reference_program, chosen))
     wrong = {
         r["problem_id"]: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"
     }
@@ -142,7 +142,7 @@ def test_sampled_references_pass(benchmarks_dir: Path, suite: str) -> None:
     chosen = records[::every] + [r for r in records if r["problem_id"] in named]
     assert named <= {record["problem_id"] for record in chosen}
     with Sandbox(workers=1, memory_mb=1024, wall_s=8, cpu_s=8) as sandbox:
-        verdicts = sandbox.run(program(record["reference"], record) for record in chosen)
+        verdicts = sandbox.run(map(reference_program, chosen))
     wrong = {
         r["problem_id"]: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"
     }

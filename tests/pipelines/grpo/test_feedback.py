@@ -6,20 +6,27 @@ from dataclasses import replace
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from diffucoder.data.problems import Problem
 from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
 from diffucoder.rewards.extract import extract_code
 from diffucoder.rl.feedback import begun, executed_tokens, process_rewards
 from diffucoder.rl.tasks import Scored, Task
-from diffucoder.sandbox import Program, Sandbox
+from diffucoder.sandbox import Sandbox
 
 REFERENCE = "def f(x):\n    y = x + 1\n    return y\n"
 BRANCHES = "def f(x):\n    if x > 99:\n        return 0\n    return x + 1\n"
-TESTS = ["assert f(1) == 2"]
+PROBLEM = Problem(
+    problem_id="p",
+    prompt="add 1",
+    entry_point="f",
+    reference=REFERENCE,
+    tests=["assert f(1) == 2"],
+)
 
 
 @pytest.fixture
 def task(tokenizer: PreTrainedTokenizerFast) -> Task:
-    return Task("p", "add 1", encode_chat(tokenizer, "add 1"), "f", TESTS, REFERENCE)
+    return Task(PROBLEM, encode_chat(tokenizer, PROBLEM.prompt))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,7 @@ def test_a_task_without_room_or_reference_stays_whole(
     task: Task, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     assert begun(task, tokenizer, 1, 3, room=len(task.prompt_tokens) + 1) == task
-    bare = replace(task, reference="")
+    bare = replace(task, problem=replace(PROBLEM, reference=""))
     assert begun(bare, tokenizer, 1, 3, room=99) == bare
 
 
@@ -58,7 +65,7 @@ def test_tokens_of_lines_that_never_ran_take_no_part(
     text = f"```python\n{BRANCHES}```"
     [tokens] = encode_texts(tokenizer, [text[len(given) :]])
     tokens = [*tokens, special_ids(tokenizer).turn_end]
-    program = Program(extract_code(text), TESTS, "f")
+    program = PROBLEM.program(extract_code(text))
     [verdict] = sandbox.run([program], executed_lines=True)
     scored = Scored(tokens, text, verdict, 0.0, {})
     begun_task = replace(task, given=given)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.rewards import RewardParams, RewardTerm
+from diffucoder.data.problems import Problem
 from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
 from diffucoder.decoding import Generation, decode, trace
 from diffucoder.engine.context import Context
@@ -53,8 +54,8 @@ def sampler(
 
 
 def task(tokenizer: PreTrainedTokenizerFast, number: int) -> Task:
-    prompt = f"add {number}"
-    return Task(f"p{number}", prompt, encode_chat(tokenizer, prompt), "f", TESTS)
+    problem = Problem(problem_id=f"p{number}", prompt=f"add {number}", entry_point="f", tests=TESTS)
+    return Task(problem, encode_chat(tokenizer, problem.prompt))
 
 
 def test_completions_do_not_depend_on_how_tasks_are_spread_over_ranks(
@@ -165,9 +166,11 @@ def test_each_epoch_reads_every_problem_once_in_an_order_of_its_own(
 ) -> None:
     tasks = [task(tokenizer, n) for n in range(6)]
     here = context(tmp_path)
-    steps = [[t.problem_id for t in chosen_tasks(here, tasks, step, 4)] for step in range(3)]
+    steps = [
+        [t.problem.problem_id for t in chosen_tasks(here, tasks, step, 4)] for step in range(3)
+    ]
     read = [name for step in steps for name in step]
-    assert sorted(read[:6]) == sorted(read[6:]) == [t.problem_id for t in tasks]
+    assert sorted(read[:6]) == sorted(read[6:]) == [t.problem.problem_id for t in tasks]
     assert read[:6] != read[6:]
 
 
@@ -205,7 +208,7 @@ def test_groups_without_variance_are_replaced_by_those_of_spare_problems(
     # The first round offers what is flat again, the second a problem with another prompt length.
     rounds = [[flat, flat], [spare, flat]]
     rollout = sampler.generate_rollouts(model, [flat, good], step=0, first_row=0, spares=rounds)
-    assert [t.problem_id for t in rollout.tasks] == ["p333", "p2"]
+    assert [t.problem.problem_id for t in rollout.tasks] == ["p333", "p2"]
     assert not zero_variance(rollout.rewards).any() and rollout.advantages.any(1).all()
     size = sampler.params.num_generations
     assert [s.tokens for s in rollout.scored[size:]] == [s.tokens for s in plain.scored[size:]]
@@ -222,7 +225,7 @@ def test_spare_problems_are_drawn_anew_each_round(
     tasks = [task(tokenizer, n) for n in range(6)]
     here = context(tmp_path)
     rounds = [
-        [t.problem_id for t in dynamic_sampling_tasks(here, tasks, step, 4, attempt)]
+        [t.problem.problem_id for t in dynamic_sampling_tasks(here, tasks, step, 4, attempt)]
         for step in (0, 1)
         for attempt in (1, 2)
     ]

@@ -1,7 +1,6 @@
 """Problems and instruction pairs from the generated families."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
 
@@ -9,41 +8,9 @@ from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families.parts import FAMILIES
 from diffucoder.data.families.tasks import ENTRY_POINT, Task, draw_tasks, every_task
 from diffucoder.data.families.unit_tests import discriminating_tests
+from diffucoder.data.problems import Problem
 
 SOURCE = "families"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A task with its reference and unit tests; the columns of the problem table.
-
-    Attributes:
-        problem_id: unique.
-        source: the file or family set it comes from.
-        split: `sft`, `rl`, `validation`, `heldout` or `eval`.
-        composition: the parts it is made of; no composition is in two splits.
-        prompt: what the user says.
-        entry_point: the function that the tests call.
-        reference: source of a solution.
-        tests: assert statements, or empty where `check` is given.
-        check: source that defines `check(candidate)`, or "".
-        pass_rates: pass rates of reference models, for the hard split; may be empty.
-    """
-
-    problem_id: str
-    source: str
-    split: str
-    composition: str
-    prompt: str
-    entry_point: str
-    reference: str
-    tests: list[str]
-    check: str = ""
-    pass_rates: list[float] = field(default_factory=list)
-
-    def record(self) -> dict[str, Any]:
-        """The problem as a row of the table."""
-        return asdict(self)
 
 
 def generate(params: ProblemsParams, seed: int) -> list[Problem]:

@@ -14,7 +14,7 @@
 | `bigcodebench_hard` | BigCodeBench_Hard.jsonl (bigcode-project) | 148 |
 
 The infilling files are those of openai/human-eval-infilling. Records have the columns of the
-problem table and `setup` and `harness`, with split `eval` and the suite as source.
+problem table, with split `eval` and the suite as source.
 """
 
 from collections.abc import Callable, Mapping

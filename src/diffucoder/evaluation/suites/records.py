@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diffucoder.config.evaluation import Style
+from diffucoder.data.problems import Problem
 
 __all__ = ["Record", "Style", "ask", "fenced", "make"]
 
@@ -33,7 +34,7 @@ def make(
     setup: str = "",
     harness: str = "",
 ) -> Record:
-    """A problem's record: the columns of the problem table and two more.
+    """A problem's record: the columns of the problem table.
 
     Args:
         problem_id: unique within the suite.
@@ -47,17 +48,15 @@ def make(
         harness: source that goes into the candidate's own process after its program, for
             suites whose tests cannot run elsewhere.
     """
-    return {
-        "problem_id": problem_id,
-        "source": source,
-        "split": "eval",
-        "composition": "",
-        "prompt": prompt,
-        "entry_point": entry_point,
-        "reference": reference,
-        "tests": list(tests),
-        "check": check,
-        "pass_rates": [],
-        "setup": setup,
-        "harness": harness,
-    }
+    return Problem(
+        problem_id=problem_id,
+        source=source,
+        split="eval",
+        prompt=prompt,
+        entry_point=entry_point,
+        reference=reference,
+        tests=list(tests),
+        check=check,
+        setup=setup,
+        harness=harness,
+    ).record()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pandas as pd
 
 from diffucoder.config.evaluation import Checkpoint, EvaluationParams, Infilling, Style
+from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 from diffucoder.evaluation.requests import by_key, decode, requests, spread
 
@@ -117,7 +118,8 @@ def _judgeable(
     for name, by_style in suites.items():
         reasons: dict[str, str] = {}
         if trust(name) == "contained_only":
-            reasons = unjudgeable(next(iter(by_style.values())).to_dict("records"), sandbox)
+            records = next(iter(by_style.values())).to_dict("records")
+            reasons = unjudgeable([Problem.from_record(record) for record in records], sandbox)
             left_out += [
                 {"checkpoint": checkpoint, "suite": name, "problem_id": problem, "reason": reason}
                 for checkpoint in evaluation.suites[name].checkpoints
@@ -136,8 +138,10 @@ def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:
     """Who is asked what, how often: several samples and one greedy completion."""
     asked = []
     for suite, by_style in suites.items():
-        asked = evaluation.suites.get(suite)
-        samples = dict.fromkeys(asked.checkpoints, asked.samples) if asked else evaluation.samples
+        options = evaluation.suites.get(suite)
+        samples = (
+            dict.fromkeys(options.checkpoints, options.samples) if options else evaluation.samples
+        )
         for checkpoint, count in samples.items():
             style = _style(evaluation, suite, checkpoint)
             problems = by_style[style]

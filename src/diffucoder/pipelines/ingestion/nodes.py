@@ -16,9 +16,10 @@ from diffucoder.config.problems import ProblemsParams
 from diffucoder.config.rewards import SandboxParams
 from diffucoder.data import curation, report, screening, sources, tables
 from diffucoder.data.decontamination import ContaminationIndex, benchmark_texts
-from diffucoder.data.families import Problem, generate, instruction_pairs
+from diffucoder.data.families import generate, instruction_pairs
 from diffucoder.data.packing import pack
 from diffucoder.data.problem_files import read_problems, require_disjoint
+from diffucoder.data.problems import Problem
 from diffucoder.data.shards import Rows, Shards
 from diffucoder.data.shingles import word_hashes
 from diffucoder.data.tabular import table_files
@@ -83,7 +84,7 @@ def _wrong_references(problems: list[Problem], limits: SandboxParams) -> dict[st
 
     A problem without a reference is taken if a reference model passed some of its tests.
     """
-    from diffucoder.sandbox import Program, Sandbox
+    from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import tag_active_run
 
     reasons = {
@@ -92,10 +93,7 @@ def _wrong_references(problems: list[Problem], limits: SandboxParams) -> dict[st
         if not problem.reference and max(problem.pass_rates, default=0.0) == 0.0
     }
     checkable = [problem for problem in problems if problem.reference]
-    programs = [
-        Program(problem.reference, problem.tests or problem.check, problem.entry_point)
-        for problem in checkable
-    ]
+    programs = [problem.program(problem.reference) for problem in checkable]
     with Sandbox(**limits.options()) as sandbox:
         tag_active_run("sandbox_tier", sandbox.tier)
         batches = range(0, len(programs), PROGRAMS_AT_A_TIME)
@@ -125,7 +123,7 @@ def make_pairs(
     from diffucoder.data.instructions import read_pairs
 
     records = problems.to_dict("records")
-    made = instruction_pairs([Problem(**record) for record in records], params, seed)
+    made = instruction_pairs([Problem.from_record(record) for record in records], params, seed)
     quotations = _quotations(records, ingestion)
     kept, rejected = [], []
     for pair in chain.from_iterable(read_pairs(path) for path in params.pair_files):
