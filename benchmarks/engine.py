@@ -33,13 +33,14 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.training import TrainingParams
 from diffucoder.data.packing import pack
-from diffucoder.diffusion.denoising import corrupt, denoising_loss
+from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
 from diffucoder.engine.clock import peak_memory_mib
 from diffucoder.engine.flops import attention_width, body_weights, of_forward
-from diffucoder.engine.loop import Prepared, optimizer_step
+from diffucoder.engine.loop import MicroBatch, optimizer_step
 from diffucoder.engine.zero import Engine, initialize
 from diffucoder.model.compute import configure
 from diffucoder.model.kernels import document_attention
+from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.shift import aligned_logits
 
@@ -200,32 +201,27 @@ def new_model(size: str) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def noised(rows: tuple[Tensor, Tensor], seed: int) -> dict[str, Tensor]:
+def noised(rows: tuple[Tensor, Tensor], seed: int) -> NoisedBatch:
     """A batch of the denoising objective; token 1 stands in for what is hidden."""
     tokens_BL, documents_BL = rows
     generator = torch.Generator().manual_seed(seed)
-    batch = corrupt(tokens_BL, documents_BL >= 0, mask_token_id=1, generator=generator)
-    return batch | {"document_ids": documents_BL}
+    return corrupt(tokens_BL, documents_BL >= 0, 1, generator, documents_BL)
 
 
-def full_loss(
-    model: nn.Module, batch: dict[str, Tensor], denominator: float
-) -> tuple[Tensor, dict[str, Tensor]]:
+def full_loss(model: nn.Module, batch: NoisedBatch, denominator: float) -> LossOutput:
     """The objective written out: logits of all positions, 1/t at the hidden ones."""
-    mask_BL = batch["document_ids"] >= 0
-    logits_BLV = model(input_ids=batch["noised"], attention_mask=mask_BL).logits
+    mask_BL = batch.document_ids >= 0
+    logits_BLV = model(input_ids=batch.noised, attention_mask=mask_BL).logits
     losses_BL = nn.functional.cross_entropy(
-        aligned_logits(logits_BLV).float().transpose(1, 2), batch["tokens"], reduction="none"
+        aligned_logits(logits_BLV).float().transpose(1, 2), batch.tokens, reduction="none"
     )
-    weighted_BL = losses_BL * batch["hidden"] / batch["times"][:, None]
-    return weighted_BL.sum() / denominator, {}
+    weighted_BL = losses_BL * batch.masked / batch.times[:, None]
+    return LossOutput(weighted_BL.sum() / denominator, {})
 
 
-def packed_loss(
-    model: nn.Module, batch: dict[str, Tensor], denominator: float
-) -> tuple[Tensor, dict[str, Tensor]]:
+def packed_loss(model: nn.Module, batch: NoisedBatch, denominator: float) -> LossOutput:
     """The same as adaptation computes it."""
-    documents_BL = batch["document_ids"]
+    documents_BL = batch.document_ids
     positions_BL = packed_position_ids(documents_BL)
     attention = document_attention(model, documents_BL)
     return denoising_loss(model, batch, WEIGHTING, denominator, attention, positions_BL)
@@ -238,7 +234,7 @@ def plain_step(size: str, rows: tuple[Tensor, Tensor], device: torch.device) -> 
     seeds = iter(range(1_000_000))
 
     def step() -> None:
-        batch = {name: value.to(device) for name, value in noised(rows, next(seeds)).items()}
+        batch = noised(rows, next(seeds)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss, _ = full_loss(model, batch, float((rows[1] >= 0).sum()))
         loss.backward()
@@ -266,7 +262,7 @@ def engine_step(
 
     def step() -> None:
         count = float((rows[1] >= 0).sum())
-        optimizer_step(engine, [Prepared(noised(rows, next(seeds)), count, int(count))], loss)
+        optimizer_step(engine, [MicroBatch(noised(rows, next(seeds)), count, int(count))], loss)
 
     return step
 

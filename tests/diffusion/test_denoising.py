@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.config.adaptation import WeightingParams
-from diffucoder.diffusion.denoising import corrupt, denoising_loss
+from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
 from diffucoder.diffusion.objectives import masked_diffusion_loss
 from diffucoder.diffusion.weights import cart
 from diffucoder.model.attention import document_mask
@@ -24,7 +25,7 @@ def model(make_model: Callable[..., PreTrainedModel]) -> PreTrainedModel:
 
 
 @pytest.fixture
-def tensors() -> dict[str, Tensor]:
+def batch() -> NoisedBatch:
     generator = torch.Generator().manual_seed(0)
     tokens_BL = torch.randint(MASK, (6, len(DOCUMENTS)), generator=generator)
     maskable_BL = torch.rand(tokens_BL.shape, generator=generator) < 0.8
@@ -36,20 +37,18 @@ def aligned(logits_BLV: Tensor) -> Tensor:
     return torch.stack([logits_BLV[:, max(i - 1, 0)] for i in range(logits_BLV.shape[1])], dim=1)
 
 
-def test_corruption_hides_maskable_tokens_only(tensors: dict[str, Tensor]) -> None:
-    hidden_BL = tensors["hidden"]
-    assert hidden_BL.any() and not hidden_BL[:, 0].any()
-    assert (tensors["noised"][hidden_BL] == MASK).all()
-    assert torch.equal(tensors["noised"][~hidden_BL], tensors["tokens"][~hidden_BL])
+def test_corruption_hides_maskable_tokens_only(batch: NoisedBatch) -> None:
+    masked_BL = batch.masked
+    assert masked_BL.any() and not masked_BL[:, 0].any()
+    assert (batch.noised[masked_BL] == MASK).all()
+    assert torch.equal(batch.noised[~masked_BL], batch.tokens[~masked_BL])
 
 
-def test_loss_is_that_of_the_full_logits(
-    model: PreTrainedModel, tensors: dict[str, Tensor]
-) -> None:
-    loss, metrics = denoising_loss(model, tensors, INVERSE_T, 17.0)
-    logits_BLV = aligned(model(tensors["noised"]).logits)
+def test_loss_is_that_of_the_full_logits(model: PreTrainedModel, batch: NoisedBatch) -> None:
+    loss, metrics = denoising_loss(model, batch, INVERSE_T, 17.0)
+    logits_BLV = aligned(model(batch.noised).logits)
     expected, sums = masked_diffusion_loss(
-        logits_BLV, tensors["tokens"], tensors["hidden"], tensors["times"], 17.0
+        logits_BLV, batch.tokens, batch.masked, batch.times, 17.0
     )
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(metrics["cross_entropy"], sums["cross_entropy"] / sums["hidden"])
@@ -58,12 +57,12 @@ def test_loss_is_that_of_the_full_logits(
 
 @pytest.mark.parametrize("weighting", [INVERSE_T, CART], ids=["inverse_t", "cart"])
 def test_little_memory_for_logits_changes_nothing(
-    model: PreTrainedModel, tensors: dict[str, Tensor], weighting: WeightingParams
+    model: PreTrainedModel, batch: NoisedBatch, weighting: WeightingParams
 ) -> None:
     def step(mib: float) -> list[Tensor]:
         limit_logits(model, mib)
         model.zero_grad()
-        loss, metrics = denoising_loss(model, tensors, weighting, 17.0)
+        loss, metrics = denoising_loss(model, batch, weighting, 17.0)
         loss.backward()
         gradients = [parameter.grad.clone() for parameter in model.parameters()]
         return [loss.detach(), metrics["cross_entropy"], metrics["accuracy"], *gradients]
@@ -73,14 +72,14 @@ def test_little_memory_for_logits_changes_nothing(
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_cart_weighs_within_documents(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:
+def test_cart_weighs_within_documents(model: PreTrainedModel, batch: NoisedBatch) -> None:
     documents_BL = torch.tensor([DOCUMENTS] * 6)
     attention = document_mask(documents_BL)
-    packed = tensors | {"document_ids": documents_BL}
+    packed = replace(batch, document_ids=documents_BL)
     loss, _ = denoising_loss(model, packed, CART, 17.0, attention)
-    logits_BLV = aligned(model(tensors["noised"], attention_mask=attention).logits)
-    scores_BL = logits_BLV.log_softmax(-1).gather(2, tensors["tokens"][..., None])[..., 0]
-    weights_BL = cart(tensors["hidden"], documents_BL, 0.1)
+    logits_BLV = aligned(model(batch.noised, attention_mask=attention).logits)
+    scores_BL = logits_BLV.log_softmax(-1).gather(2, batch.tokens[..., None])[..., 0]
+    weights_BL = cart(batch.masked, documents_BL, 0.1)
     torch.testing.assert_close(loss, -(weights_BL * scores_BL).sum() / 17.0)
 
 
@@ -88,24 +87,22 @@ def test_cart_weighs_within_documents(model: PreTrainedModel, tensors: dict[str,
 @pytest.mark.parametrize("sizes", [[1] * 6, [4, 2], [1, 5]], ids=str)
 def test_accumulated_gradients_equal_one_batch(
     model: PreTrainedModel,
-    tensors: dict[str, Tensor],
+    batch: NoisedBatch,
     weighting: WeightingParams,
     sizes: list[int],
 ) -> None:
     def gradients(groups: list[int]) -> list[Tensor]:
         model.zero_grad()
-        parts = {name: tensor.split(groups) for name, tensor in tensors.items()}
-        for index in range(len(groups)):
-            part = {name: pieces[index] for name, pieces in parts.items()}
-            denoising_loss(model, part, weighting, 40.0)[0].backward()
+        for part in torch.arange(len(batch.tokens)).split(groups):
+            denoising_loss(model, batch.rows(part), weighting, 40.0)[0].backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     for accumulated, whole in zip(gradients(sizes), gradients([6]), strict=True):
         torch.testing.assert_close(accumulated, whole, rtol=1e-4, atol=1e-6)
 
 
-def test_nothing_hidden_trains_nothing(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:
-    nothing = tensors | {"hidden": torch.zeros_like(tensors["hidden"])}
+def test_nothing_hidden_trains_nothing(model: PreTrainedModel, batch: NoisedBatch) -> None:
+    nothing = replace(batch, masked=torch.zeros_like(batch.masked))
     loss, metrics = denoising_loss(model, nothing, INVERSE_T, 40.0)
     loss.backward()
     assert loss.item() == 0

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_stage import loss, prepare, rows_between, tiny_model
+from tiny_stage import Rows, loss, prepare, rows_between, tiny_model
 from torch import nn
 from zero_stages import train
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Prepared, fit, learning_rate, optimizer_step
+from diffucoder.engine.loop import MicroBatch, fit, learning_rate, optimizer_step
 from diffucoder.engine.zero import gathered, initialize
 from diffucoder.errors import BadData, TrainingFailed
+from diffucoder.model.loss import LossOutput
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*all_gather_into_tensor:FutureWarning"),
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 
 Trained = tuple[dict[str, torch.Tensor], list[dict[str, float]]]
+ZERO = torch.zeros(())
 # What differs from one run to the next.
 TIMED = {"tokens_per_s", "peak_memory_mib"} | {
     f"seconds/{part}" for part in ("forward", "backward", "step")
@@ -55,7 +57,7 @@ def plain_training(training: TrainingParams, context: Context) -> Trained:
         rows = range(step * training.batch_size, (step + 1) * training.batch_size)
         generators = [context.generator(step, row) for row in rows]
         batch = prepare(rows_between(rows.start, rows.stop), step, generators)
-        value, metrics = loss(model, batch.tensors, batch.denominator)
+        value, metrics = loss(model, batch.batch, batch.denominator)
         value.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), numbers.max_grad_norm)
         rate = learning_rate(step, training)
@@ -149,7 +151,7 @@ def test_scores_outside_of_a_step_are_those_inside(
     engine = initialize(tiny_model(0), params)
     batch = prepare(rows_between(0, 4), 0, [torch.Generator() for _ in range(4)])
     with torch.no_grad(), gathered(engine) as model:
-        outside, _ = loss(model, batch.tensors, batch.denominator)
+        outside, _ = loss(model, batch.batch, batch.denominator)
     assert optimizer_step(engine, [batch], loss)["loss"] == outside.item()
 
 
@@ -171,7 +173,7 @@ def test_a_step_without_a_scored_position_is_an_error(
 ) -> None:
     engine = initialize(tiny_model(0), training())
     with pytest.raises(BadData, match="no position"):
-        optimizer_step(engine, [Prepared({}, 0.0, 0)], loss)
+        optimizer_step(engine, [MicroBatch(torch.zeros(0), 0.0, 0)], loss)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
@@ -188,7 +190,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(
 
     def step(factor: float) -> dict[str, float]:
         return optimizer_step(
-            engine, [batch], lambda *of: (loss(*of)[0] * factor, {"accuracy": 0.0})
+            engine, [batch], lambda *of: LossOutput(loss(*of).loss * factor, {"accuracy": ZERO})
         )
 
     def weights() -> list[torch.Tensor]:
@@ -216,10 +218,11 @@ def test_updates_in_a_row_that_are_not_finite_end_the_training(
     context = context_of(job(params))
     engine = initialize(tiny_model(0), params)
 
-    def diverging(model: nn.Module, tensors: dict[str, Any], denominator: float) -> Any:
-        value, metrics = loss(model, tensors, denominator)
+    def diverging(model: nn.Module, rows: Rows, denominator: float) -> LossOutput:
+        value, metrics = loss(model, rows, denominator)
         # Updates 2, 4 and 5 of the six.
-        return value * (float("nan") if engine.optimizer_steps in (1, 3, 4) else 1.0), metrics
+        factor = float("nan") if engine.optimizer_steps in (1, 3, 4) else 1.0
+        return LossOutput(value * factor, metrics)
 
     expected = r"tiny: step 5: loss nan.* 2 updates in a row .* 3 in all.*step-00000004; lower"
     with pytest.raises(TrainingFailed, match=expected):

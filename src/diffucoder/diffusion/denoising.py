@@ -3,6 +3,9 @@
 Shapes: B rows, L positions.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
 import torch
 from torch import Tensor, nn
 
@@ -12,51 +15,92 @@ from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
 from diffucoder.model.kernels import Segments
+from diffucoder.model.loss import LossOutput, Metrics
 from diffucoder.model.projection import aligned_states
 
 
+@dataclass(frozen=True)
+class NoisedBatch:
+    """Rows in which some tokens are masked, with what the loss needs to know about them.
+
+    Attributes:
+        tokens: int64 `[B, L]`, the clean tokens.
+        noised: int64 `[B, L]`, the tokens with the mask token at masked positions.
+        masked: bool `[B, L]`, positions that are masked.
+        maskable: bool `[B, L]`, positions that could have been masked.
+        times: float32 `[B]`, the time t of each row.
+        document_ids: int64 `[B, L]`, the document of each position, -1 on filler.
+    """
+
+    tokens: Tensor
+    noised: Tensor
+    masked: Tensor
+    maskable: Tensor
+    times: Tensor
+    document_ids: Tensor
+
+    @classmethod
+    def concatenate(cls, batches: "Sequence[NoisedBatch]") -> "NoisedBatch":
+        """The rows of several batches as one batch."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
+
+    def to(self, device: torch.device) -> "NoisedBatch":
+        """The batch on `device`."""
+        tensors = [getattr(self, field.name) for field in fields(self)]
+        return NoisedBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+    def rows(self, chosen: Tensor | slice) -> "NoisedBatch":
+        """The chosen rows as a batch of their own."""
+        return NoisedBatch(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
 def corrupt(
-    tokens_BL: Tensor, maskable_BL: Tensor, mask_token_id: int, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Noise rows: one time t a row, each maskable token hidden with probability t.
+    tokens_BL: Tensor,
+    maskable_BL: Tensor,
+    mask_token_id: int,
+    generator: torch.Generator,
+    document_ids_BL: Tensor | None = None,
+) -> NoisedBatch:
+    """Noise rows: one time t per row, each maskable token masked with probability t.
 
     Args:
         tokens_BL: clean tokens.
-        maskable_BL: bool, tokens that may be hidden.
-        mask_token_id: what stands in for a hidden token.
-        generator: source of the draws.
-
-    Returns:
-        `tokens` `[B, L]`, `noised` `[B, L]`, `hidden` bool `[B, L]`, `times` `[B]`.
+        maskable_BL: bool, tokens that may be masked.
+        mask_token_id: id of the mask token.
+        generator: where the draws come from.
+        document_ids_BL: the document of each position; None if each row is one document.
     """
     times_B = sample_times(len(tokens_BL), generator)
-    hidden_BL = sample_mask(maskable_BL, times_B, generator)
-    return {
-        "tokens": tokens_BL,
-        "noised": hide(tokens_BL, hidden_BL, mask_token_id),
-        "hidden": hidden_BL,
-        "times": times_B,
-    }
+    masked_BL = sample_mask(maskable_BL, times_B, generator)
+    return NoisedBatch(
+        tokens=tokens_BL,
+        noised=hide(tokens_BL, masked_BL, mask_token_id),
+        masked=masked_BL,
+        maskable=maskable_BL,
+        times=times_B,
+        document_ids=torch.zeros_like(tokens_BL) if document_ids_BL is None else document_ids_BL,
+    )
 
 
 def denoising_loss(
     model: nn.Module,
-    tensors: dict[str, Tensor],
+    batch: NoisedBatch,
     weighting: WeightingParams,
     denominator: float | Tensor,
     attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> LossOutput:
     """The masked diffusion loss of rows that `corrupt` noised.
 
-    The denominator is the number of maskable tokens, not of hidden ones. A token is hidden with
+    The denominator is the number of maskable tokens, not of masked ones. A token is masked with
     probability t and then weighs 1/t, so the mean over draws is the negative evidence lower
-    bound per token whatever t was. Division by the hidden count, as in DiffuLLaMA's code, is a
+    bound per token whatever t was. Division by the masked count, as in DiffuLLaMA's code, is a
     ratio of two random numbers: it is biased, and cancels the 1/t of a row on its own.
 
     Args:
         model: a causal-LM module of transformers.
-        tensors: what `corrupt` returned, and `document_ids` `[B, L]` if rows are packed.
+        batch: noised rows.
         weighting: 1/t or CART.
         denominator: maskable tokens of the whole optimizer step.
         attention: as in `projection.aligned_states`.
@@ -65,21 +109,18 @@ def denoising_loss(
     Returns:
         The loss and what `token_means` gives.
     """
-    hidden_BL = tensors["hidden"]
     if weighting.kind == "cart":
-        one_document_BL = torch.zeros_like(tensors["tokens"])
-        documents_BL = tensors.get("document_ids", one_document_BL)
-        weights_BL = cart(hidden_BL, documents_BL, weighting.cart_p)
+        weights_BL = cart(batch.masked, batch.document_ids, weighting.cart_p)
     else:
-        weights_BL = inverse_time(hidden_BL, tensors["times"])
-    states_BLD = aligned_states(model, tensors["noised"], attention, position_ids_BL)
+        weights_BL = inverse_time(batch.masked, batch.times)
+    states_BLD = aligned_states(model, batch.noised, attention, position_ids_BL)
     loss, sums = projected_loss(
-        model, states_BLD, tensors["tokens"], hidden_BL, weights_BL, denominator
+        model, states_BLD, batch.tokens, batch.masked, weights_BL, denominator
     )
-    return loss, token_means(sums)
+    return LossOutput(loss, token_means(sums))
 
 
-def token_means(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+def token_means(sums: Metrics) -> Metrics:
     """`cross_entropy` (nats) and `accuracy` as means over the predicted tokens.
 
     Args:

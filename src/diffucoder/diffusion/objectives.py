@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from diffucoder.diffusion.weights import inverse_time
 from diffucoder.model import chunked
+from diffucoder.model.loss import LossOutput, Metrics
 from diffucoder.model.projection import chunk_for, head, logits
 
 
@@ -16,7 +17,7 @@ def masked_diffusion_loss(
     hidden_BL: Tensor,
     t_B: Tensor,
     denominator: float | Tensor,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> LossOutput:
     """The weighted cross-entropy at hidden positions, over a denominator.
 
     L = (1 / denominator) * sum over rows (1/t) * sum over hidden i of -log p(x_i | x_t), the
@@ -41,7 +42,7 @@ def masked_diffusion_loss(
 
 def masked_cross_entropy(
     logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, denominator: float | Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> LossOutput:
     """The same loss from the logits of the hidden positions alone.
 
     Args:
@@ -56,7 +57,7 @@ def masked_cross_entropy(
     """
     losses_N = nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
     loss = (weights_N * losses_N).sum() / denominator
-    return loss, _sums(losses_N, logits_NV.detach().argmax(-1) == targets_N)
+    return LossOutput(loss, _sums(losses_N, logits_NV.detach().argmax(-1) == targets_N))
 
 
 def projected_loss(
@@ -66,7 +67,7 @@ def projected_loss(
     where_BL: Tensor,
     weights_BL: Tensor,
     denominator: float | Tensor,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> LossOutput:
     """`masked_cross_entropy` from hidden states, in the memory that `limit_logits` allows.
 
     Args:
@@ -88,10 +89,10 @@ def projected_loss(
     loss, losses_N, correct_N = chunked.weighted_cross_entropy(
         head(model, states_ND), targets_N, weights_N / denominator, chunk
     )
-    return loss, _sums(losses_N, correct_N)
+    return LossOutput(loss, _sums(losses_N, correct_N))
 
 
-def _sums(losses_N: Tensor, correct_N: Tensor) -> dict[str, Tensor]:
+def _sums(losses_N: Tensor, correct_N: Tensor) -> Metrics:
     return {
         "cross_entropy": losses_N.detach().sum(),
         "correct": correct_N.sum(),

@@ -9,11 +9,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine import checkpoints, flops, resume
@@ -21,36 +21,50 @@ from diffucoder.engine.clock import Stopwatch, peak_memory_mib
 from diffucoder.engine.context import Context, Stopped, sum_over_ranks
 from diffucoder.engine.zero import Engine, forward_backward, update
 from diffucoder.errors import BadData, TrainingFailed
+from diffucoder.model.loss import LossOutput
 from diffucoder.progress import Meter
 
+
+class Movable(Protocol):
+    """What can be moved to a device: a tensor, or a batch of them."""
+
+    def to(self, device: torch.device, /) -> Self:
+        """The same on `device`; `torch.Generator`s stay what and where they are."""
+        ...
+
+
 Row = TypeVar("Row")
-Metrics = dict[str, float]
-Loss = Callable[[nn.Module, dict[str, Tensor], float], tuple[Tensor, dict[str, Tensor]]]
+B = TypeVar("B", bound=Movable)
+StepMetrics = dict[str, float]
+# `loss(model, batch, denominator)`.
+Loss = Callable[[Any, B, float], LossOutput]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class MicroBatch(Generic[B]):
     """One micro-batch, ready for the forward pass.
 
     Attributes:
-        tensors: what the loss takes; moved to the device before it is called.
+        batch: what the loss takes; moved to the device before the loss is called.
         denominator: what this micro-batch adds to the step's denominator, such as the number
             of positions that can take part in the loss.
         tokens: positions that the forward pass runs over, for the rate.
     """
 
-    tensors: dict[str, Tensor]
+    batch: B
     denominator: float
     tokens: int
 
 
-def optimizer_step(engine: Engine, prepared: Sequence[Prepared], loss: Loss) -> Metrics:
+def optimizer_step(
+    engine: Engine, micro_batches: Sequence[MicroBatch[B]], loss: Loss[B]
+) -> StepMetrics:
     """One update of the weights from this rank's micro-batches; all ranks call it together.
 
     Args:
         engine: what to train.
-        prepared: this rank's micro-batches, equally many on every rank.
-        loss: `loss(model, tensors, denominator) -> (loss, metrics)`: a micro-batch's sum over
+        micro_batches: this rank's micro-batches, equally many on every rank.
+        loss: `loss(model, batch, denominator) -> (loss, metrics)`: a micro-batch's sum over
             the step's `denominator`, and detached scalars, each a mean over what the
             micro-batch's own denominator counts.
 
@@ -65,16 +79,20 @@ def optimizer_step(engine: Engine, prepared: Sequence[Prepared], loss: Loss) -> 
         BadData: if the step's denominator is 0.
     """
     began, operations = time.monotonic(), engine.operations.done
-    own = [sum(p.denominator for p in prepared), sum(p.tokens for p in prepared), len(prepared)]
+    own = [
+        sum(part.denominator for part in micro_batches),
+        sum(part.tokens for part in micro_batches),
+        len(micro_batches),
+    ]
     denominator, tokens, count = sum_over_ranks(torch.tensor(own), engine.device).tolist()
     if denominator <= 0:
         raise BadData("no position of this step's rows takes part in the loss")
-    if count != len(prepared) * dist.get_world_size():
-        raise ValueError(f"ranks have unequal numbers of micro-batches: {len(prepared)} here")
+    if count != len(micro_batches) * dist.get_world_size():
+        raise ValueError(f"ranks have unequal numbers of micro-batches: {len(micro_batches)} here")
 
     rate = learning_rate(engine.optimizer_steps, engine.training)
     watch = Stopwatch(engine.device)
-    names, total = _accumulate(engine, prepared, loss, denominator, watch)
+    names, total = _accumulate(engine, micro_batches, loss, denominator, watch)
     grad_norm = update(engine, rate)
     watch.lap("step")
     values = sum_over_ranks(total, engine.device).tolist()
@@ -98,25 +116,25 @@ def optimizer_step(engine: Engine, prepared: Sequence[Prepared], loss: Loss) -> 
 
 def _accumulate(
     engine: Engine,
-    prepared: Sequence[Prepared],
-    loss: Loss,
+    micro_batches: Sequence[MicroBatch[B]],
+    loss: Loss[B],
     denominator: float,
     watch: Stopwatch,
 ) -> tuple[list[str], Tensor]:
     """Gradients of all micro-batches; names and this rank's part of the step's metrics."""
     parts: list[Tensor] = []
     names: list[str] = []
-    for index, batch in enumerate(prepared):
-        tensors = {k: v.to(engine.device, non_blocking=True) for k, v in batch.tensors.items()}
+    for index, part in enumerate(micro_batches):
+        batch = part.batch.to(engine.device)
         value, metrics = forward_backward(
             engine,
-            lambda model, tensors=tensors: loss(model, tensors, denominator),
-            last=index == len(prepared) - 1,
+            lambda model, batch=batch: loss(model, batch, denominator),
+            last=index == len(micro_batches) - 1,
             watch=watch,
         )
         names = ["loss", *sorted(metrics)]
         # A mean over nothing may be anything, and must not spoil the others.
-        share = batch.denominator / denominator
+        share = part.denominator / denominator
         scalars = [metrics[name] if share else 0.0 for name in names[1:]]
         weighted = [torch.as_tensor(s, device=engine.device).double() * share for s in scalars]
         parts.append(torch.stack([value.double(), *weighted]))
@@ -192,7 +210,7 @@ def _diverged(context: Context, engine: Engine, step: int) -> str:
     )
 
 
-def _note(metrics: Metrics) -> str:
+def _note(metrics: StepMetrics) -> str:
     names = {"loss": "loss", "reward/total": "reward", "pass_rate": "pass rate"}
     shown = [f"{names[key]} {metrics[key]:.4g}" for key in names if key in metrics]
     if "tokens_per_s" in metrics:
@@ -204,8 +222,8 @@ def fit(
     context: Context,
     engine: Engine,
     rows_between: Callable[[int, int], Sequence[Row]],
-    prepare: Callable[[Sequence[Row], int, list[torch.Generator]], Prepared],
-    loss: Loss,
+    prepare: Callable[[Sequence[Row], int, list[torch.Generator]], MicroBatch[B]],
+    loss: Loss[B],
 ) -> None:
     """Train for `engine.training.steps` updates, from the newest save if there is one.
 
@@ -241,11 +259,11 @@ def fit(
         rows = rows_between(first + part.start, first + part.stop)
         numbers = range(first + part.start, first + part.stop)
         generators = [context.generator(step, number) for number in numbers]
-        prepared = [
+        micro_batches = [
             prepare(rows[at : at + width], step, generators[at : at + width])
             for at in range(0, len(rows), width)
         ]
         waited = {"seconds/data": time.monotonic() - began}
-        metrics = optimizer_step(engine, prepared, loss)
+        metrics = optimizer_step(engine, micro_batches, loss)
         recent.append(metrics["loss"])
         context.reporter.log(step + 1, metrics | waited)

@@ -6,6 +6,8 @@ Shapes: B completions, L positions of a completion.
 import torch
 from torch import Tensor
 
+from diffucoder.model.loss import LossOutput
+
 
 def k3_kl(new_BL: Tensor, ref_BL: Tensor) -> Tensor:
     """Schulman's k3 estimate of KL(new || ref) for each token: exp(d) - d - 1, d = ref - new."""
@@ -22,7 +24,7 @@ def clipped_loss(
     denominator: float | Tensor,
     ref_BL: Tensor | None = None,
     beta: float = 0.0,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> LossOutput:
     """The GRPO objective over estimated token log-likelihoods.
 
     loss = -(1 / denominator) * sum over tokens of
@@ -69,4 +71,4 @@ def clipped_loss(
     else:
         metrics["kl"] = new_BL.new_zeros(())
     loss = -torch.where(completion_mask_BL, gain_BL, 0.0).sum() / denominator
-    return loss, metrics
+    return LossOutput(loss, metrics)

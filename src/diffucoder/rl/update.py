@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.engine.context import Context
-from diffucoder.engine.loop import Metrics, Prepared, optimizer_step
+from diffucoder.engine.loop import MicroBatch, StepMetrics, optimizer_step
 from diffucoder.engine.zero import Engine, gathered
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
 from diffucoder.rl.objectives import Objective
@@ -32,6 +33,36 @@ class Recipe:
     objective: Objective
 
 
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Completions with what the loss of an update takes.
+
+    Attributes:
+        completions: the completions.
+        weights: float32 `[B]`, the objective's weights.
+        seeds: seeds of the completions' masks.
+        old: float32 `[B, L]`, scores under the policy that made the completions; None where
+            that is the policy itself, or nobody reads them.
+        ref: float32 `[B, L]`, scores under the reference; None where nobody reads them.
+    """
+
+    completions: CompletionBatch
+    weights: Tensor
+    seeds: tuple[int, ...]
+    old: Tensor | None = None
+    ref: Tensor | None = None
+
+    def to(self, device: torch.device) -> "ScoredBatch":
+        """The batch on `device`."""
+        return replace(
+            self,
+            completions=self.completions.to(device),
+            weights=self.weights.to(device),
+            old=None if self.old is None else self.old.to(device),
+            ref=None if self.ref is None else self.ref.to(device),
+        )
+
+
 def inner_updates(
     context: Context,
     engine: Engine,
@@ -41,7 +72,7 @@ def inner_updates(
     batch: CompletionBatch,
     weights_B: Tensor,
     first_row: int,
-) -> list[Metrics]:
+) -> list[StepMetrics]:
     """Update the policy `params.num_iterations` times; all ranks call it together.
 
     Each iteration draws fresh masks, and scores the new, the old and the reference policy under
@@ -77,36 +108,31 @@ def inner_updates(
     # The reference is scored in there too: in the precision of the policy.
     with torch.no_grad(), gathered(engine) as policy:
         for iteration in range(params.num_iterations):
-            prepared = []
+            micro_batches = []
             for chunk, part in parts:
-                seeds_B = _seeds(context, step, iteration, chunk + first_row)
-                weights = weights_B[chunk]
-                scores = {"weights": weights}
+                seeds = _seeds(context, step, iteration, chunk + first_row)
+                scored = ScoredBatch(part, weights_B[chunk], seeds)
                 if iteration > 0 and objective.compares:
-                    scores["old"] = _score(policy, part, recipe, seeds_B, weights)
+                    scored = replace(scored, old=_score(policy, scored, recipe))
                 if objective.beta > 0:
-                    scores["ref"] = _score(recipe.reference, part, recipe, seeds_B, weights)
-                prepared.append(_prepared(part, seeds_B, scores, objective))
+                    scored = replace(scored, ref=_score(recipe.reference, scored, recipe))
+                micro_batches.append(_micro_batch(scored, objective))
             # Ranks take part in every micro-batch; one that has run out adds nothing.
-            prepared += [_nothing(batch, objective)] * (most - len(parts))
-            iterations.append(prepared)
-    fields = list(batch.tensors)
+            micro_batches += [_empty_micro_batch(batch, objective)] * (most - len(parts))
+            iterations.append(micro_batches)
 
-    def loss(
-        model: nn.Module, tensors: dict[str, Tensor], denominator: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        part = CompletionBatch(**{name: tensors[name] for name in fields})
-        new_BL = _score(model, part, recipe, tensors["seeds"], tensors["weights"])
+    def loss(model: nn.Module, scored: ScoredBatch, denominator: float) -> LossOutput:
+        new_BL = _score(model, scored, recipe)
         return objective.loss(
             new_BL,
-            tensors.get("old", new_BL.detach()),
-            tensors["weights"],
-            part.completion_mask,
+            new_BL.detach() if scored.old is None else scored.old,
+            scored.weights,
+            scored.completions.completion_mask,
             denominator,
-            tensors.get("ref"),
+            scored.ref,
         )
 
-    return [optimizer_step(engine, prepared, loss) for prepared in iterations]
+    return [optimizer_step(engine, micro_batches, loss) for micro_batches in iterations]
 
 
 def _micro_batches(
@@ -120,37 +146,33 @@ def _micro_batches(
     return [(chunk, batch.rows(chunk).trimmed()) for chunk in order.split(width)]
 
 
-def _seeds(context: Context, step: int, iteration: int, rows_B: Tensor) -> Tensor:
+def _seeds(context: Context, step: int, iteration: int, rows_B: Tensor) -> tuple[int, ...]:
     seeds = [context.generator(step, iteration, row).initial_seed() for row in rows_B.tolist()]
-    # A seed is an unsigned number; tensors hold signed ones.
-    return torch.tensor([seed >> 1 for seed in seeds])
+    return tuple(seed >> 1 for seed in seeds)
 
 
-def _score(
-    model: nn.Module, batch: CompletionBatch, recipe: Recipe, seeds_B: Tensor, weights_B: Tensor
-) -> Tensor:
-    draws = [torch.Generator().manual_seed(seed) for seed in seeds_B.tolist()]
-    return recipe.objective.estimate(recipe.estimator, model, batch, draws, weights_B)
+def _score(model: nn.Module, scored: ScoredBatch, recipe: Recipe) -> Tensor:
+    generators = [torch.Generator().manual_seed(seed) for seed in scored.seeds]
+    return recipe.objective.estimate(
+        recipe.estimator, model, scored.completions, generators, scored.weights
+    )
 
 
-def _prepared(
-    batch: CompletionBatch, seeds_B: Tensor, scores: dict[str, Tensor], objective: Objective
-) -> Prepared:
+def _micro_batch(scored: ScoredBatch, objective: Objective) -> MicroBatch[ScoredBatch]:
+    batch = scored.completions
     real_BL = batch.completion_mask
     units = real_BL if objective.unit == "tokens" else real_BL.any(1)
-    return Prepared(
-        batch.tensors | scores | {"seeds": seeds_B},
+    return MicroBatch(
+        scored,
         denominator=float(units.sum()),
         tokens=int(batch.prompt_mask.sum() + batch.context_mask.sum()),
     )
 
 
-def _nothing(batch: CompletionBatch, objective: Objective) -> Prepared:
+def _empty_micro_batch(batch: CompletionBatch, objective: Objective) -> MicroBatch[ScoredBatch]:
     """A micro-batch of one completion of which no token counts."""
     row = batch.rows(slice(0, 1))
     row = replace(row, completion_mask=torch.zeros_like(row.completion_mask))
     zeros_BL = torch.zeros(row.completion_ids.shape, device=row.completion_ids.device)
-    scores = {"weights": zeros_BL[:, 0], "old": zeros_BL}
-    if objective.beta > 0:
-        scores["ref"] = zeros_BL
-    return _prepared(row, torch.zeros(1, dtype=torch.long), scores, objective)
+    ref_BL = zeros_BL if objective.beta > 0 else None
+    return _micro_batch(ScoredBatch(row, zeros_BL[:, 0], (0,), zeros_BL, ref_BL), objective)

@@ -4,6 +4,7 @@ Shapes: B rows, L positions.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -12,19 +13,20 @@ from torch import Tensor, nn
 from diffucoder.config.adaptation import PhaseParams, WeightingParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.data.tokenizer import special_ids
-from diffucoder.diffusion.denoising import denoising_loss
+from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
 from diffucoder.engine import lora, zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.loop import MicroBatch, fit
 from diffucoder.engine.plan import announce
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.attention import anneal_ratio, annealed_mask, sample_future_mask
 from diffucoder.model.compute import configure
 from diffucoder.model.kernels import document_attention
+from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.training.adaptation_rows import adaptation_row
-from diffucoder.training.packed import PackedRow, packed_rows
+from diffucoder.training.packed import PackedTokens, packed_rows
 
 
 def work(job: Job, context: Context) -> None:
@@ -50,9 +52,30 @@ def work(job: Job, context: Context) -> None:
     zero.export(engine, tokenizer, job.output)
 
 
+@dataclass(frozen=True)
+class AdaptationBatch:
+    """Packed rows that are noised, with the step's attention.
+
+    Attributes:
+        noised: the rows.
+        future_mask: bool `[L, L]`, pairs of positions open to attention whatever their order,
+            shared by all rows of the step; None once annealing is over.
+    """
+
+    noised: NoisedBatch
+    future_mask: Tensor | None
+
+    def to(self, device: torch.device) -> "AdaptationBatch":
+        """The batch on `device`."""
+        future_mask = None if self.future_mask is None else self.future_mask.to(device)
+        return AdaptationBatch(self.noised.to(device), future_mask)
+
+
 def preparer(
     params: PhaseParams, mask_token_id: int, generator_of: Callable[[int], torch.Generator]
-) -> Callable[[Sequence[PackedRow], int, list[torch.Generator]], Prepared]:
+) -> Callable[
+    [Sequence[PackedTokens], int, Sequence[torch.Generator]], MicroBatch[AdaptationBatch]
+]:
     """The function that noises rows for a step.
 
     Args:
@@ -62,41 +85,42 @@ def preparer(
     """
 
     def prepare(
-        rows: Sequence[PackedRow], step: int, generators: list[torch.Generator]
-    ) -> Prepared:
-        noised = [
-            adaptation_row(
-                *row, params.truncated_share, params.prefix_share, mask_token_id, generator
-            )
-            for row, generator in zip(rows, generators, strict=True)
-        ]
-        tensors = {name: torch.cat([row[name] for row in noised]) for name in noised[0]}
-        denominator = float(tensors.pop("maskable").sum())
-        rho = anneal_ratio(step, params.anneal_steps)
-        if rho < 1:
-            length = tensors["tokens"].shape[1]
-            tensors["revealed"] = sample_future_mask(length, rho, generator_of(step))
-        return Prepared(tensors, denominator, tokens=tensors["tokens"].numel())
+        rows: Sequence[PackedTokens], step: int, generators: Sequence[torch.Generator]
+    ) -> MicroBatch[AdaptationBatch]:
+        noised = NoisedBatch.concatenate(
+            [
+                adaptation_row(
+                    row, params.truncated_share, params.prefix_share, mask_token_id, generator
+                )
+                for row, generator in zip(rows, generators, strict=True)
+            ]
+        )
+        length, rho = noised.tokens.shape[1], anneal_ratio(step, params.anneal_steps)
+        future_mask = sample_future_mask(length, rho, generator_of(step)) if rho < 1 else None
+        return MicroBatch(
+            AdaptationBatch(noised, future_mask),
+            denominator=float(noised.maskable.sum()),
+            tokens=noised.tokens.numel(),
+        )
 
     return prepare
 
 
 def adaptation_loss(
-    weighting: WeightingParams, model: nn.Module, tensors: dict[str, Tensor], denominator: float
-) -> tuple[Tensor, dict[str, Tensor]]:
+    weighting: WeightingParams, model: nn.Module, batch: AdaptationBatch, denominator: float
+) -> LossOutput:
     """The masked diffusion loss of packed rows, documents kept apart.
 
     Args:
         weighting: 1/t or CART.
         model: a causal-LM module of transformers.
-        tensors: a batch of `rows.adaptation_row`, and `revealed` `[L, L]` while attention is
-            being annealed.
+        batch: noised rows, and the step's attention.
         denominator: maskable tokens of the whole optimizer step.
     """
-    documents_BL = tensors["document_ids"]
-    if "revealed" in tensors:
-        attention = annealed_mask(documents_BL, tensors["revealed"])
+    documents_BL = batch.noised.document_ids
+    if batch.future_mask is not None:
+        attention = annealed_mask(documents_BL, batch.future_mask)
     else:
         attention = document_attention(model, documents_BL)
     positions_BL = packed_position_ids(documents_BL)
-    return denoising_loss(model, tensors, weighting, denominator, attention, positions_BL)
+    return denoising_loss(model, batch.noised, weighting, denominator, attention, positions_BL)

@@ -10,39 +10,34 @@ import torch
 from torch import Tensor
 
 from diffucoder.data.packing import FILLER
-from diffucoder.diffusion.denoising import corrupt
+from diffucoder.diffusion.denoising import NoisedBatch, corrupt
 from diffucoder.model.positions import follows
+from diffucoder.training.packed import PackedTokens
 
 
 def adaptation_row(
-    tokens_L: Tensor,
-    document_ids_L: Tensor,
+    row: PackedTokens,
     truncated_share: float,
     prefix_share: float,
     mask_token_id: int,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
+) -> NoisedBatch:
     """Noise one row.
 
     Args:
-        tokens_L: clean tokens.
-        document_ids_L: their documents, -1 on filler.
+        row: clean tokens `[L]` and their documents.
         truncated_share: probability that the row is cut at a random length.
         prefix_share: probability that a random prefix stays free of noise.
         mask_token_id: what stands in for a hidden token.
         generator: source of this row's draws.
 
     Returns:
-        A batch of this one row: what `corrupt` returns, `document_ids` with -1 on what was cut
-        off, and `maskable`.
+        A batch of this one row, whose `document_ids` are -1 on what was cut off.
     """
-    document_ids_L = truncated(document_ids_L, truncated_share, generator)
+    document_ids_L = truncated(row.document_ids, truncated_share, generator)
     maskable_BL = follows(document_ids_L[None])
-    maskable_BL[:, : clean_prefix(len(tokens_L), prefix_share, generator)] = False
-    return corrupt(tokens_L[None], maskable_BL, mask_token_id, generator) | {
-        "document_ids": document_ids_L[None],
-        "maskable": maskable_BL,
-    }
+    maskable_BL[:, : clean_prefix(len(document_ids_L), prefix_share, generator)] = False
+    return corrupt(row.input_ids[None], maskable_BL, mask_token_id, generator, document_ids_L[None])
 
 
 def truncated(document_ids_L: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: B rows, L positions.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diffucoder.config.backbone import BackboneParams
 from diffucoder.data.packing import ShardReader
@@ -15,16 +15,17 @@ from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.loop import MicroBatch, fit
 from diffucoder.engine.plan import announce
 from diffucoder.io.atomic import atomic_directory
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
 from diffucoder.model.compute import configure
+from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import follows, packed_position_ids
 from diffucoder.model.projection import aligned_states
 from diffucoder.model.special_tokens import grow, new_token_ids
-from diffucoder.training.packed import PackedRow, packed_rows
+from diffucoder.training.packed import PackedTokens, packed_rows
 
 
 def work(job: Job, context: Context) -> None:
@@ -64,32 +65,31 @@ def _take_over(job: Job, context: Context, source: str) -> None:
         tokenizer.save_pretrained(partial)
 
 
-def prepare(rows: Sequence[PackedRow], step: int, generators: list[torch.Generator]) -> Prepared:
+def prepare(
+    rows: Sequence[PackedTokens], step: int, generators: Sequence[torch.Generator]
+) -> MicroBatch[PackedTokens]:
     """Stack packed rows; nothing is drawn."""
-    tokens_BL = torch.stack([row.tokens for row in rows])
-    documents_BL = torch.stack([row.document_ids for row in rows])
-    return Prepared(
-        {"tokens": tokens_BL, "document_ids": documents_BL},
-        denominator=float(follows(documents_BL).sum()),
-        tokens=tokens_BL.numel(),
+    batch = PackedTokens.stack(rows)
+    return MicroBatch(
+        batch,
+        denominator=float(follows(batch.document_ids).sum()),
+        tokens=batch.input_ids.numel(),
     )
 
 
-def next_token_loss(
-    model: nn.Module, tensors: dict[str, Tensor], denominator: float
-) -> tuple[Tensor, dict[str, Tensor]]:
+def next_token_loss(model: nn.Module, batch: PackedTokens, denominator: float) -> LossOutput:
     """Mean cross-entropy of each token given those before it in its document, in nats.
 
     Args:
         model: a causal-LM module of transformers.
-        tensors: `tokens` and `document_ids`, `[B, L]`.
+        batch: packed rows, `[B, L]`.
         denominator: predicted tokens of the whole optimizer step.
     """
-    tokens_BL, documents_BL = tensors["tokens"], tensors["document_ids"]
+    tokens_BL, documents_BL = batch.input_ids, batch.document_ids
     predicted_BL = follows(documents_BL)
     states_BLD = aligned_states(
         model, tokens_BL, causal_mask(documents_BL), packed_position_ids(documents_BL)
     )
     equal_BL = torch.ones_like(tokens_BL, dtype=torch.float32)
     loss, sums = projected_loss(model, states_BLD, tokens_BL, predicted_BL, equal_BL, denominator)
-    return loss, token_means(sums)
+    return LossOutput(loss, token_means(sums))

@@ -10,19 +10,20 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.data.tokenizer import SpecialIds, special_ids
-from diffucoder.diffusion.denoising import denoising_loss
+from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
 from diffucoder.engine import lora, zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.loop import MicroBatch, fit
 from diffucoder.engine.plan import announce
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.compute import configure
+from diffucoder.model.loss import LossOutput
 from diffucoder.training.instruction_rows import (
     condition_share,
     instruction_row,
@@ -96,20 +97,22 @@ def prepare(
     special: SpecialIds,
     rows: Sequence[Pair],
     step: int,
-    generators: list[torch.Generator],
-) -> Prepared:
+    generators: Sequence[torch.Generator],
+) -> MicroBatch[NoisedBatch]:
     """Noise pairs; each draws from its own generator."""
-    noised = [
-        instruction_row(row.prompt, row.response, row_length, row.share, special, generator)
-        for row, generator in zip(rows, generators, strict=True)
-    ]
-    tensors = {name: torch.cat([row[name] for row in noised]) for name in noised[0]}
-    denominator = float(tensors.pop("maskable").sum())
-    return Prepared(tensors, denominator, tokens=tensors["tokens"].numel())
+    noised = NoisedBatch.concatenate(
+        [
+            instruction_row(row.prompt, row.response, row_length, row.share, special, generator)
+            for row, generator in zip(rows, generators, strict=True)
+        ]
+    )
+    return MicroBatch(
+        noised, denominator=float(noised.maskable.sum()), tokens=noised.tokens.numel()
+    )
 
 
 def instruction_loss(
-    weighting: WeightingParams, model: nn.Module, tensors: dict[str, Tensor], denominator: float
-) -> tuple[Tensor, dict[str, Tensor]]:
+    weighting: WeightingParams, model: nn.Module, batch: NoisedBatch, denominator: float
+) -> LossOutput:
     """The masked diffusion loss of rows that are one document each, padding included."""
-    return denoising_loss(model, tensors, weighting, denominator)
+    return denoising_loss(model, batch, weighting, denominator)

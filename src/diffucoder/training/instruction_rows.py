@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from diffucoder.data.tokenizer import SpecialIds
-from diffucoder.diffusion.denoising import corrupt
+from diffucoder.diffusion.denoising import NoisedBatch, corrupt
 from diffucoder.errors import BadData
 
 
@@ -82,7 +81,7 @@ def instruction_row(
     share: float,
     special: SpecialIds,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
+) -> NoisedBatch:
     """Noise one pair.
 
     The padding is part of what is learned: the model has to say where the answer ends by
@@ -97,7 +96,7 @@ def instruction_row(
         generator: source of this row's draws.
 
     Returns:
-        A batch of this one row: what `corrupt` returns, and `maskable`.
+        A batch of this one row.
     """
     padding = [special.pad] * (row_length - len(prompt) - len(response))
     tokens_BL = torch.tensor([[*prompt, *response, *padding]])
@@ -105,5 +104,4 @@ def instruction_row(
     # The first token has no predecessor that could predict it.
     clean = max(1, len(prompt)) if conditioned else 1
     maskable_BL = (torch.arange(row_length) >= clean)[None]
-    noised = corrupt(tokens_BL, maskable_BL, special.mask, generator)
-    return noised | {"maskable": maskable_BL}
+    return corrupt(tokens_BL, maskable_BL, special.mask, generator)

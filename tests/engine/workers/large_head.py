@@ -5,11 +5,12 @@ from tiny_stage import VOCABULARY, tiny_model
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.training import TrainingParams
-from diffucoder.diffusion.denoising import corrupt, denoising_loss
+from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.loop import Prepared, optimizer_step
+from diffucoder.engine.loop import MicroBatch, optimizer_step
 from diffucoder.engine.zero import gathered, initialize
+from diffucoder.model.loss import LossOutput
 from diffucoder.model.projection import limit_logits
 
 LENGTH, MASK = 12, VOCABULARY - 1
@@ -36,19 +37,17 @@ def train(
     part = context.share(training.batch_size)
     for step in range(training.steps):
         rows = [_row(context.generator(step, row)) for row in range(part.start, part.stop)]
-        tensors = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        prepared = Prepared(tensors, float(LENGTH * len(rows)), LENGTH * len(rows))
-        optimizer_step(engine, [prepared], _loss)
+        count = LENGTH * len(rows)
+        batch = MicroBatch(NoisedBatch.concatenate(rows), float(count), count)
+        optimizer_step(engine, [batch], _loss)
     with gathered(engine) as whole:
         return {name: value.detach().clone() for name, value in whole.named_parameters()}
 
 
-def _row(generator: torch.Generator) -> dict[str, torch.Tensor]:
+def _row(generator: torch.Generator) -> NoisedBatch:
     tokens_BL = torch.randint(MASK, (1, LENGTH), generator=generator)
     return corrupt(tokens_BL, torch.ones_like(tokens_BL, dtype=torch.bool), MASK, generator)
 
 
-def _loss(
-    model: torch.nn.Module, tensors: dict[str, torch.Tensor], denominator: float
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    return denoising_loss(model, tensors, WEIGHTING, denominator)
+def _loss(model: torch.nn.Module, batch: NoisedBatch, denominator: float) -> LossOutput:
+    return denoising_loss(model, batch, WEIGHTING, denominator)

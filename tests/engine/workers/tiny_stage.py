@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from diffucoder.engine import lora
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
-from diffucoder.engine.loop import Prepared, fit
+from diffucoder.engine.loop import MicroBatch, fit
 from diffucoder.engine.zero import export, initialize
+from diffucoder.model.loss import LossOutput
 
 VOCABULARY, LENGTH = 64, 12
 
@@ -45,26 +47,34 @@ def _of(number: int) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def prepare(rows: Sequence[Tensor], step: int, generators: Sequence[torch.Generator]) -> Prepared:
+@dataclass(frozen=True)
+class Rows:
+    tokens: Tensor
+    scored: Tensor
+
+    def to(self, device: torch.device) -> "Rows":
+        return Rows(self.tokens.to(device), self.scored.to(device))
+
+
+def prepare(
+    rows: Sequence[Tensor], step: int, generators: Sequence[torch.Generator]
+) -> MicroBatch[Rows]:
     """Rows of very unequal weight: between 1 and all of a row's positions are scored."""
     tokens_BL = torch.stack(list(rows))
     scored = [int(torch.randint(1, LENGTH, (), generator=g)) for g in generators]
     scored_BL = torch.arange(LENGTH - 1) < torch.tensor(scored)[:, None]
-    tensors = {"tokens_BL": tokens_BL, "scored_BL": scored_BL}
-    return Prepared(tensors, float(scored_BL.sum()), tokens_BL.numel())
+    return MicroBatch(Rows(tokens_BL, scored_BL), float(scored_BL.sum()), tokens_BL.numel())
 
 
-def loss(
-    model: nn.Module, tensors: dict[str, Tensor], denominator: float
-) -> tuple[Tensor, dict[str, Tensor]]:
-    tokens_BL, scored_BL = tensors["tokens_BL"], tensors["scored_BL"]
+def loss(model: nn.Module, rows: Rows, denominator: float) -> LossOutput:
+    tokens_BL, scored_BL = rows.tokens, rows.scored
     logits_BLV = model(input_ids=tokens_BL).logits[:, :-1].float()
     entropy_BL = nn.functional.cross_entropy(
         logits_BLV.transpose(1, 2), tokens_BL[:, 1:], reduction="none"
     )
     right_BL = logits_BLV.argmax(-1) == tokens_BL[:, 1:]
     accuracy = right_BL[scored_BL].double().mean()
-    return entropy_BL[scored_BL].sum() / denominator, {"accuracy": accuracy}
+    return LossOutput(entropy_BL[scored_BL].sum() / denominator, {"accuracy": accuracy})
 
 
 def work(job: Job, context: Context) -> None:

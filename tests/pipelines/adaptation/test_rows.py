@@ -1,6 +1,8 @@
 import torch
 
+from diffucoder.diffusion.denoising import NoisedBatch
 from diffucoder.training.adaptation_rows import adaptation_row, clean_prefix, truncated
+from diffucoder.training.packed import PackedTokens
 
 MASK = 99
 TOKENS_L = torch.arange(12)
@@ -11,24 +13,23 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def noised(seed: int, truncated_share: float = 0.0, prefix_share: float = 0.0) -> dict:
-    row = adaptation_row(
-        TOKENS_L, DOCUMENTS_L, truncated_share, prefix_share, MASK, generator(seed)
-    )
-    return {name: tensor[0] for name, tensor in row.items()}
+def noised(seed: int, truncated_share: float = 0.0, prefix_share: float = 0.0) -> NoisedBatch:
+    row = PackedTokens(TOKENS_L, DOCUMENTS_L)
+    return adaptation_row(row, truncated_share, prefix_share, MASK, generator(seed))
 
 
-def test_only_tokens_with_a_predecessor_in_their_document_are_ever_hidden() -> None:
+def test_only_tokens_with_a_predecessor_in_their_document_are_ever_masked() -> None:
     expected = [False, True, True, True, True] * 2 + [False, False]
-    ever_hidden_L = torch.zeros(12, dtype=torch.bool)
+    ever_masked_L = torch.zeros(12, dtype=torch.bool)
     for seed in range(200):
         row = noised(seed)
-        assert row["maskable"].tolist() == expected
-        assert torch.equal(row["noised"] == MASK, row["hidden"])
-        assert torch.equal(row["noised"][~row["hidden"]], TOKENS_L[~row["hidden"]])
-        assert torch.equal(row["tokens"], TOKENS_L)
-        ever_hidden_L |= row["hidden"]
-    assert ever_hidden_L.tolist() == expected
+        masked_L = row.masked[0]
+        assert row.maskable[0].tolist() == expected
+        assert torch.equal(row.noised[0] == MASK, masked_L)
+        assert torch.equal(row.noised[0, ~masked_L], TOKENS_L[~masked_L])
+        assert torch.equal(row.tokens[0], TOKENS_L)
+        ever_masked_L |= masked_L
+    assert ever_masked_L.tolist() == expected
 
 
 def test_a_share_of_rows_is_cut_at_every_length() -> None:
@@ -39,12 +40,12 @@ def test_a_share_of_rows_is_cut_at_every_length() -> None:
     assert all((truncated(DOCUMENTS_L, 0.0, generator(s)) == DOCUMENTS_L).all() for s in range(50))
 
 
-def test_what_was_cut_off_is_filler_and_never_hidden() -> None:
+def test_what_was_cut_off_is_filler_and_never_masked() -> None:
     for seed in range(50):
         row = noised(seed, truncated_share=1.0)
-        kept = int((row["document_ids"] == DOCUMENTS_L).int().cumprod(0).sum())
-        assert (row["document_ids"][kept:] == -1).all()
-        assert not row["hidden"][kept:].any()
+        kept = int((row.document_ids[0] == DOCUMENTS_L).int().cumprod(0).sum())
+        assert (row.document_ids[0][kept:] == -1).all()
+        assert not row.masked[0, kept:].any()
 
 
 def test_a_share_of_rows_keeps_a_clean_prefix() -> None:
@@ -54,10 +55,11 @@ def test_a_share_of_rows_keeps_a_clean_prefix() -> None:
     assert not any(clean_prefix(8, 0.0, generator(seed)) for seed in range(50))
     for seed in range(50):
         row = noised(seed, prefix_share=1.0)
-        first = int(row["maskable"].int().argmax())
-        assert not row["hidden"][:first].any()
+        first = int(row.maskable[0].int().argmax())
+        assert not row.masked[0, :first].any()
 
 
 def test_a_row_depends_on_its_generator_alone() -> None:
-    assert all(torch.equal(noised(3, 0.5, 0.5)[k], noised(3, 0.5, 0.5)[k]) for k in noised(3))
-    assert not torch.equal(noised(3)["times"], noised(4)["times"])
+    one, same = vars(noised(3, 0.5, 0.5)), vars(noised(3, 0.5, 0.5))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(noised(3).times, noised(4).times)

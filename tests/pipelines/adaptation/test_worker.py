@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from diffucoder.config.adaptation import AdaptationParams, PhaseParams, Weightin
 from diffucoder.data.packing import ShardReader
 from diffucoder.data.shards import Shards
 from diffucoder.data.tokenizer import special_ids
-from diffucoder.diffusion.denoising import corrupt, denoising_loss
-from diffucoder.engine.loop import Prepared
+from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
+from diffucoder.engine.loop import MicroBatch
 from diffucoder.model import set_bidirectional
-from diffucoder.training.adaptation import adaptation_loss, preparer
+from diffucoder.training.adaptation import AdaptationBatch, adaptation_loss, preparer
 from diffucoder.training.packed import packed_rows
 
 INVERSE_T = WeightingParams(kind="inverse_t", cart_p=0.1)
@@ -34,33 +35,36 @@ def phase(parameters: Callable[..., dict[str, Any]]) -> PhaseParams:
 @pytest.fixture
 def batch(
     phase: PhaseParams, shards: Shards, tokenizer: PreTrainedTokenizerFast
-) -> Callable[..., Prepared]:
+) -> Callable[..., MicroBatch[AdaptationBatch]]:
     rows = packed_rows(ShardReader(shards.path), seed=0)(0, 6)
     prepare = preparer(phase, special_ids(tokenizer).mask, generator)
 
-    def make(step: int, part: slice = slice(0, 6)) -> Prepared:
+    def make(step: int, part: slice = slice(0, 6)) -> MicroBatch[AdaptationBatch]:
         return prepare(rows[part], step, [generator(i) for i in range(*part.indices(6))])
 
     return make
 
 
 def test_attention_opens_over_the_annealing_and_is_then_left_to_the_documents(
-    batch: Callable[..., Prepared],
+    batch: Callable[..., MicroBatch[AdaptationBatch]],
 ) -> None:
-    shares = [batch(step).tensors["revealed"].float().mean().item() for step in range(3)]
+    shares = [batch(step).batch.future_mask.float().mean().item() for step in range(3)]
     assert shares == pytest.approx([0.25, 0.5, 0.75], abs=0.05)
-    assert "revealed" not in batch(3).tensors
+    assert batch(3).batch.future_mask is None
 
 
 @pytest.mark.parametrize("weighting", [INVERSE_T, CART])
 @pytest.mark.parametrize("step", [1, 9])
 def test_micro_batches_add_up_to_the_batch(
-    model: PreTrainedModel, batch: Callable[..., Prepared], weighting: WeightingParams, step: int
+    model: PreTrainedModel,
+    batch: Callable[..., MicroBatch[AdaptationBatch]],
+    weighting: WeightingParams,
+    step: int,
 ) -> None:
-    def gradient(parts: list[Prepared], denominator: float) -> Tensor:
+    def gradient(parts: list[MicroBatch[AdaptationBatch]], denominator: float) -> Tensor:
         model.zero_grad()
         for part in parts:
-            adaptation_loss(weighting, model, part.tensors, denominator)[0].backward()
+            adaptation_loss(weighting, model, part.batch, denominator)[0].backward()
         return model.get_input_embeddings().weight.grad.clone()
 
     whole = batch(step)
@@ -75,16 +79,18 @@ def test_micro_batches_add_up_to_the_batch(
 def test_packed_documents_lose_what_they_lose_alone(
     model: PreTrainedModel, weighting: WeightingParams
 ) -> None:
-    def alone(length: int, seed: int) -> dict[str, Tensor]:
+    def alone(length: int, seed: int) -> NoisedBatch:
         tokens_BL = torch.randint(0, 250, (1, length), generator=generator(seed))
         maskable_BL = torch.ones(1, length, dtype=torch.bool)
         maskable_BL[:, 0] = False
         row = corrupt(tokens_BL, maskable_BL, 258, generator(seed))
-        return row | {"times": torch.tensor([0.6])}
+        return replace(row, times=torch.tensor([0.6]))
 
     first, second = alone(9, 1), alone(7, 2)
-    packed = {name: torch.cat([first[name], second[name]], dim=-1) for name in first}
-    packed |= {"times": first["times"], "document_ids": torch.tensor([[3] * 9 + [4] * 7])}
+    side_by_side = {
+        name: torch.cat([vars(first)[name], vars(second)[name]], dim=-1) for name in vars(first)
+    } | {"times": first.times, "document_ids": torch.tensor([[3] * 9 + [4] * 7])}
+    packed = AdaptationBatch(NoisedBatch(**side_by_side), future_mask=None)
     set_bidirectional(model)
     together, _ = adaptation_loss(weighting, model, packed, 14.0)
     apart = sum(denoising_loss(model, row, weighting, 14.0)[0] for row in (first, second))
@@ -93,20 +99,21 @@ def test_packed_documents_lose_what_they_lose_alone(
 
 def test_annealed_loss_leaks_nothing_across_documents(model: PreTrainedModel) -> None:
     tokens_BL = torch.arange(1, 13)[None]
-    hidden_BL = torch.zeros(1, 12, dtype=torch.bool)
-    hidden_BL[:, 8] = True
-    tensors = {
-        "tokens": tokens_BL,
-        "noised": tokens_BL.masked_fill(hidden_BL, 200),
-        "hidden": hidden_BL,
-        "times": torch.tensor([0.5]),
-        "document_ids": torch.tensor([[0] * 6 + [1] * 6]),
-        "revealed": torch.rand(12, 12, generator=generator()) < 0.7,
-    }
+    masked_BL = torch.zeros(1, 12, dtype=torch.bool)
+    masked_BL[:, 8] = True
+    noised = NoisedBatch(
+        tokens=tokens_BL,
+        noised=tokens_BL.masked_fill(masked_BL, 200),
+        masked=masked_BL,
+        maskable=masked_BL,
+        times=torch.tensor([0.5]),
+        document_ids=torch.tensor([[0] * 6 + [1] * 6]),
+    )
+    future_mask = torch.rand(12, 12, generator=generator()) < 0.7
     # With a head of its own, the embedding's gradient comes from the input alone.
     head = torch.nn.Linear(32, model.config.vocab_size, bias=False)
     model.set_output_embeddings(head)
-    adaptation_loss(INVERSE_T, model, tensors, 1.0)[0].backward()
+    adaptation_loss(INVERSE_T, model, AdaptationBatch(noised, future_mask), 1.0)[0].backward()
     reached = model.get_input_embeddings().weight.grad.abs().sum(-1) > 0
     assert not reached[tokens_BL[0, :6]].any()
     assert reached[tokens_BL[0, 6:8]].all()

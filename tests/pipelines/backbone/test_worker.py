@@ -22,15 +22,15 @@ from diffucoder.errors import BadCheckpoint
 from diffucoder.model import load, set_bidirectional
 from diffucoder.model.projection import aligned_states, token_log_probs
 from diffucoder.training.backbone import next_token_loss, prepare, work
-from diffucoder.training.packed import PackedRow
+from diffucoder.training.packed import PackedTokens
 
 
 def test_next_token_loss_of_packed_documents_by_hand(model: PreTrainedModel) -> None:
     first, second = torch.arange(10, 17), torch.arange(50, 55)
-    row = PackedRow(torch.cat([first, second]), torch.tensor([0] * 7 + [1] * 5))
+    row = PackedTokens(torch.cat([first, second]), torch.tensor([0] * 7 + [1] * 5))
     batch = prepare([row], 0, [torch.Generator()])
     assert batch.denominator == 6 + 4
-    loss, metrics = next_token_loss(model, batch.tensors, batch.denominator)
+    loss, metrics = next_token_loss(model, batch.batch, batch.denominator)
     expected = sum(
         cross_entropy(model(tokens[None]).logits[0, :-1], tokens[1:], reduction="sum")
         for tokens in (first, second)

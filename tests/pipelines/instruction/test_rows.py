@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from diffucoder.data.tokenizer import SpecialIds
+from diffucoder.diffusion.denoising import NoisedBatch
 from diffucoder.errors import BadData
 from diffucoder.training.instruction_rows import (
     condition_share,
@@ -17,35 +18,34 @@ SPECIAL = SpecialIds(mask=90, end_of_text=91, turn_start=92, turn_end=93, pad=94
 PROMPT, RESPONSE = [1, 2, 3], [4, 5, 93]
 
 
-def row(seed: int, share: float) -> dict[str, torch.Tensor]:
-    draws = torch.Generator().manual_seed(seed)
-    made = instruction_row(PROMPT, RESPONSE, 9, share, SPECIAL, draws)
-    return {name: tensor[0] for name, tensor in made.items()}
+def row(seed: int, share: float) -> NoisedBatch:
+    generator = torch.Generator().manual_seed(seed)
+    return instruction_row(PROMPT, RESPONSE, 9, share, SPECIAL, generator)
 
 
 def test_a_row_is_prompt_response_padding() -> None:
-    assert row(0, 1.0)["tokens"].tolist() == [1, 2, 3, 4, 5, 93, 94, 94, 94]
+    assert row(0, 1.0).tokens[0].tolist() == [1, 2, 3, 4, 5, 93, 94, 94, 94]
 
 
 def test_a_condition_is_never_noised_and_the_rest_is_padding_included() -> None:
     ever_L = torch.zeros(9, dtype=torch.bool)
     for seed in range(200):
         made = row(seed, 1.0)
-        assert made["noised"][:3].tolist() == PROMPT
-        assert made["maskable"].tolist() == [False] * 3 + [True] * 6
-        ever_L |= made["hidden"]
+        assert made.noised[0, :3].tolist() == PROMPT
+        assert made.maskable[0].tolist() == [False] * 3 + [True] * 6
+        ever_L |= made.masked[0]
     assert ever_L.tolist() == [False] * 3 + [True] * 6
 
 
 def test_without_condition_the_prompt_is_noised_but_for_its_first_token() -> None:
     ever_L = torch.zeros(9, dtype=torch.bool)
     for seed in range(200):
-        ever_L |= row(seed, 0.0)["hidden"]
+        ever_L |= row(seed, 0.0).masked[0]
     assert ever_L.tolist() == [False] + [True] * 8
 
 
 def test_half_way_through_the_phase_in_half_of_the_prompts_are_conditions() -> None:
-    conditions = [not row(seed, 0.5)["maskable"][1] for seed in range(600)]
+    conditions = [not row(seed, 0.5).maskable[0, 1] for seed in range(600)]
     assert abs(sum(conditions) / 600 - 0.5) < 0.06
 
 

@@ -27,7 +27,7 @@ def test_a_model_learns_the_answer_and_the_padding_behind_it(
     for step in range(80):
         generators = [torch.Generator().manual_seed(16 * step + i) for i in range(16)]
         batch = noise(rows_between(16 * step, 16 * step + 16), step, generators)
-        loss, _ = instruction_loss(weighting, model, batch.tensors, batch.denominator)
+        loss, _ = instruction_loss(weighting, model, batch.batch, batch.denominator)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
 
@@ -52,7 +53,7 @@ class Objective(ABC):
         completion_mask_BL: Tensor,
         denominator: float,
         ref_BL: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> LossOutput:
         """The loss to minimise.
 
         Args:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from diffucoder.errors import BadParameters
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.objectives.base import Objective, completion_mean, lengths, sequence_sums
 
 
@@ -40,7 +41,7 @@ class Espo(Objective):
         completion_mask_BL: Tensor,
         denominator: float,
         ref_BL: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> LossOutput:
         """See `Objective.loss`; metrics: `kl`, `clip_ratio` and `ratio`."""
         if self.beta > 0 and ref_BL is None:
             raise BadParameters("espo: beta > 0 needs the reference's scores: pass ref_BL")
@@ -55,6 +56,10 @@ class Espo(Objective):
         real_B = completion_mask_BL.any(1)
         loss = -(gain_B - self.beta * kl_B).masked_fill(~real_B, 0.0).sum() / denominator
         means = {"kl": kl_B, "clip_ratio": bites_B, "ratio": ratio_B}
-        return loss, {
-            name: completion_mean(values_B, completion_mask_BL) for name, values_B in means.items()
-        }
+        return LossOutput(
+            loss,
+            {
+                name: completion_mean(values_B, completion_mask_BL)
+                for name, values_B in means.items()
+            },
+        )

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from diffucoder.errors import BadParameters
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.objectives.base import Objective, completion_mean, lengths, sequence_sums
 
 
@@ -50,7 +51,7 @@ class Gdsd(Objective):
         completion_mask_BL: Tensor,
         denominator: float,
         ref_BL: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> LossOutput:
         """See `Objective.loss`; metrics: `residual` (nats a token) and `clip_ratio`."""
         if self.beta > 0 and ref_BL is None:
             raise BadParameters("gdsd: beta > 0 needs the reference's scores: pass ref_BL")
@@ -65,6 +66,10 @@ class Gdsd(Objective):
         real_B = completion_mask_BL.any(1)
         loss = residual_B.square().masked_fill(~real_B, 0.0).sum() / denominator
         means = {"residual": residual_B.abs(), "clip_ratio": (moved_B < low) | (moved_B > high)}
-        return loss, {
-            name: completion_mean(values_B, completion_mask_BL) for name, values_B in means.items()
-        }
+        return LossOutput(
+            loss,
+            {
+                name: completion_mean(values_B, completion_mask_BL)
+                for name, values_B in means.items()
+            },
+        )

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.objectives.base import Objective
 from diffucoder.rl.surrogate import clipped_loss
 
@@ -33,7 +34,7 @@ class Grpo(Objective):
         completion_mask_BL: Tensor,
         denominator: float,
         ref_BL: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> LossOutput:
         """See `Objective.loss`; metrics: `kl`, `clip_ratio` and `ratio`."""
         return clipped_loss(
             new_BL,

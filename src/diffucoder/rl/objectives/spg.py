@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.diffusion.draws import Draws
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
 from diffucoder.rl.objectives.base import Objective, sequence_sums
@@ -56,9 +57,9 @@ class Spg(Objective):
         completion_mask_BL: Tensor,
         denominator: float,
         ref_BL: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> LossOutput:
         """See `Objective.loss`; metrics: `log_likelihood`, the bounds in nats a token."""
         new_B = sequence_sums(new_BL, completion_mask_BL)
         loss = -(weights_B * new_B).sum() / denominator
         tokens = completion_mask_BL.sum().clamp(min=1)
-        return loss, {"log_likelihood": new_B.detach().float().sum() / tokens}
+        return LossOutput(loss, {"log_likelihood": new_B.detach().float().sum() / tokens})

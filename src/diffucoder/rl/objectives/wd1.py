@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from diffucoder.model.loss import LossOutput
 from diffucoder.rl.objectives.base import Objective, completion_mean, sequence_sums
 
 
@@ -44,8 +45,8 @@ class Wd1(Objective):
         completion_mask_BL: Tensor,
         denominator: float,
         ref_BL: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> LossOutput:
         """See `Objective.loss`; metrics: `log_likelihood`, nats a completion."""
         new_B = sequence_sums(new_BL, completion_mask_BL)
         loss = -(weights_B * new_B).sum() / denominator
-        return loss, {"log_likelihood": completion_mean(new_B, completion_mask_BL)}
+        return LossOutput(loss, {"log_likelihood": completion_mean(new_B, completion_mask_BL)})
