@@ -6,12 +6,7 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.problems import HardSplitParams, ProblemFileParams, Split
-from diffucoder.data.problem_files import (
-    called_function,
-    hard_split,
-    read_problems,
-    require_disjoint,
-)
+from diffucoder.data.problem_files import hard_split, read_problems, require_disjoint
 from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 
@@ -151,16 +146,3 @@ def test_a_composition_in_two_splits_is_refused() -> None:
 def test_an_id_in_two_files_is_refused() -> None:
     with pytest.raises(BadData, match="'a' comes from two files"):
         require_disjoint([problem("a"), problem("a")])
-
-
-@pytest.mark.parametrize(
-    ("test", "name"),
-    [
-        ("assert f(1) == 2", "f"),
-        ("assert sorted(g([1])) == list((1,))", "g"),
-        ("assert not math.isnan(h(1))", "h"),
-        ("assert sum(1, 2) == 3", "sum"),
-    ],
-)
-def test_the_function_under_test_is_found(test, name) -> None:
-    assert called_function(test) == name

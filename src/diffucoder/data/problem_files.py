@@ -1,14 +1,13 @@
 """Problems from Parquet and JSONL files, in the project's schema or that of known sets."""
 
-import ast
-import builtins
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from diffucoder.config.problems import HardSplitParams, ProblemFileParams
 from diffucoder.data.problems import Problem
-from diffucoder.data.published import humaneval_check, mbpp_code, mbpp_tests, tested_function
+from diffucoder.data.published import humaneval_check, mbpp_code, mbpp_tests
+from diffucoder.data.python_source import called_function
 from diffucoder.data.tabular import Row, read_rows
 from diffucoder.errors import BadData
 
@@ -118,7 +117,7 @@ def _acecode(row: Row, params: ProblemFileParams) -> Problem:
         split=params.split,
         composition=str(row["id"]),
         prompt=row["question"],
-        entry_point=called_function(tests[0]),
+        entry_point=called_function(tests[:1]),
         reference="",
         tests=tests,
         pass_rates=_rates([inference["pass_rate"] for inference in row["inferences"]]),
@@ -134,7 +133,7 @@ def _mbpp(row: Row, params: ProblemFileParams) -> Problem:
         composition=f"MBPP/{row['task_id']}",
         # The task alone does not say what the function is called.
         prompt=f"{row.get('text') or row['prompt']}\nIt must pass:\n{row['test_list'][0]}",
-        entry_point=tested_function(row["test_list"], code),
+        entry_point=called_function(row["test_list"], code),
         reference=code,
         tests=mbpp_tests(row),
     )
@@ -161,22 +160,6 @@ FORMATS: dict[frozenset[str], Callable[[Row, ProblemFileParams], Problem]] = {
     frozenset({"task_id", "prompt", "code", "test_list"}): _mbpp,
     frozenset({"task_id", "prompt", "entry_point", "canonical_solution", "test"}): _humaneval,
 }
-
-
-def called_function(test: str) -> str:
-    """The function that an assert statement is about.
-
-    That is the first called one that is no builtin, or else the first: a task may ask for a
-    function named `sum`.
-
-    Raises:
-        ValueError: if the statement calls none.
-    """
-    calls = [node for node in ast.walk(ast.parse(test.strip())) if isinstance(node, ast.Call)]
-    names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
-    if not names:
-        raise ValueError(f"the test {test!r} calls no function")
-    return next((name for name in names if not hasattr(builtins, name)), names[0])
 
 
 def _rates(values: Iterable[float] | None) -> list[float]:

@@ -5,20 +5,10 @@ could replace those would decide its own test.
 """
 
 import ast
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-
-def parse(code: str) -> ast.Module | None:
-    """The syntax tree of a source, or None when it is not a program."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            # The parser's word for nesting beyond its own limits is MemoryError.
-            return None
+from diffucoder.data.python_source import parse
 
 
 def humaneval_check(row: Mapping[str, Any], program: str) -> str:
@@ -56,20 +46,3 @@ def mbpp_tests(row: Mapping[str, Any]) -> list[str]:
 def mbpp_code(row: Mapping[str, Any]) -> str:
     """The reference."""
     return row["code"].replace("\r\n", "\n")
-
-
-def tested_function(asserts: Iterable[str], code: str) -> str:
-    """The function of the reference that the asserts call first.
-
-    Raises:
-        ValueError: if they call none.
-        SyntaxError: if they are no statements.
-    """
-    tree = parse(code)
-    defined = {node.name for node in (tree.body if tree else []) if hasattr(node, "name")}
-    for source in asserts:
-        for node in ast.walk(ast.parse(source)):
-            called = node.func if isinstance(node, ast.Call) else None
-            if isinstance(called, ast.Name) and called.id in defined:
-                return called.id
-    raise ValueError("no test calls a function of the reference")

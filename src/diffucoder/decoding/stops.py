@@ -7,7 +7,7 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 
-from diffucoder.data.published import parse
+from diffucoder.data.python_source import parse
 from diffucoder.decoding.request import Stop
 
 Decode = Callable[[list[int]], str]

@@ -1,6 +1,5 @@
 """How a model computes on this machine: which attention kernel, how many logits at once."""
 
-import importlib
 import inspect
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from transformers import PreTrainedModel
 
 from diffucoder.config.training import Attention, EngineParams
 from diffucoder.errors import BadParameters
+from diffucoder.imports import load_object
 from diffucoder.model import kernels
 from diffucoder.model.projection import limit_logits
 
@@ -118,7 +118,7 @@ def _obstacle(kernel: str, here: Conditions) -> str | None:
 
 def _takes(module: str, function: str, parameter: str) -> bool:
     try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError):
+        found = load_object(f"{module}.{function}", "attention kernel")
+    except BadParameters:
         return False
     return parameter in inspect.signature(found).parameters

@@ -4,7 +4,7 @@ import ast
 import re
 import textwrap
 
-from diffucoder.data.published import parse
+from diffucoder.data.python_source import parse
 
 # An opening fence ends its line; a closing one starts a line or ends one.
 _OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*\n")

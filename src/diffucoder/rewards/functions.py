@@ -1,6 +1,5 @@
 """Rewards: plain functions from a record to a number, summed by weight."""
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from numbers import Real
 
 from diffucoder.config.rewards import RewardParams
 from diffucoder.errors import BadParameters
+from diffucoder.imports import load_object
 from diffucoder.rewards import extract
 from diffucoder.sandbox import Verdict
 
@@ -89,15 +89,11 @@ def resolve(path: str) -> RewardFunction:
     Raises:
         BadParameters: if there is no such function.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadParameters(
-            f"reward function {path!r} cannot be imported ({error}): write package.module.function"
-        ) from error
+    function = load_object(path, "reward function")
     if not callable(function):
-        raise BadParameters(f"reward function {path!r} is a {type(function).__name__}")
+        raise BadParameters(
+            f"reward function {path!r} is of type {type(function).__name__}: name a function"
+        )
     return function
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from diffucoder.rewards.extract import parse
+from diffucoder.data.python_source import parse
 from diffucoder.rewards.functions import RewardRecord
 
 # CodeRL's four grades, as RLTF's released code has them (`get_reward_from_error_type`).

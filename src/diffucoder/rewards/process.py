@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffucoder.data.problems import Problem
-from diffucoder.rewards.extract import parse
+from diffucoder.data.python_source import parse
 from diffucoder.sandbox import Program, Verdict
 
 

@@ -8,8 +8,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from diffucoder.data.python_source import parse
 from diffucoder.errors import BadData
-from diffucoder.rewards.extract import parse
 
 
 @dataclass(frozen=True)

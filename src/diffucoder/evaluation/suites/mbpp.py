@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffucoder.data.published import mbpp_code, mbpp_tests, tested_function
+from diffucoder.data.published import mbpp_code, mbpp_tests
+from diffucoder.data.python_source import called_function
 from diffucoder.evaluation.suites.records import Record, Style, ask, make
 
 # MBPP's own split by task id: 1-10 prompts, 11-510 test, 511-600 validation, 601-974 training.
@@ -19,7 +20,7 @@ def mbpp_record(row: Mapping[str, Any], style: Style = "instruct") -> Record:
         f"MBPP/{row['task_id']}",
         "mbpp_sanitized" if "test_imports" in row else "mbpp",
         f'"""\n{text}\n{first}\n"""\n' if style == "completion" else ask(example),
-        tested_function(row["test_list"], code),
+        called_function(row["test_list"], code),
         code,
         tests=mbpp_tests(row),
     )
