@@ -75,7 +75,7 @@ PARTS = {
     "completions": "07_model_output/completions.parquet",
     "sweep": "07_model_output/temperature_completions.parquet",
     "noise": "08_reporting/estimator_noise.parquet",
-    "passes": "08_reporting/ablation_passes.parquet",
+    "passes": "08_reporting/ablation_pass_rates.parquet",
 }
 
 
@@ -105,7 +105,7 @@ def markdown(claims: list[Claim], seeds: list[int]) -> str:
         "|---|---|---|---|",
     ]
     for claim in claims:
-        lines.append(f"| {claim.claim} | {claim.measure} | {claim.written} | {claim.verdict} |")
+        lines.append(f"| {claim.claim} | {claim.measure} | {claim.formatted} | {claim.verdict} |")
     return "\n".join(lines)
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from diffucoder.engine.job import Job
 
+# Fixtures that tests of several folders share; they lie in tests/support.
+pytest_plugins = ["completion_tables"]
+
 ROOT = Path(__file__).parent.parent
 
 # A busy machine is no failure, and neither is an unlucky day: examples are the same each time.

@@ -18,7 +18,7 @@ from diffucoder.hooks.catalog import FreshCatalog  # noqa: E402
 from diffucoder.hooks.inputs import InputsHook  # noqa: E402
 from diffucoder.hooks.parameters import ParametersHook  # noqa: E402
 from diffucoder.hooks.provenance import ProvenanceHook  # noqa: E402
-from diffucoder.hooks.session import Session  # noqa: E402
+from diffucoder.hooks.session import RunClosingSession  # noqa: E402
 from diffucoder.hooks.usage import UsageHook  # noqa: E402
 from diffucoder.tracking.hook import TrackingHook  # noqa: E402
 
@@ -33,7 +33,7 @@ HOOKS = (
 # spelling has an effect today, the first is the distribution's name.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
 
-SESSION_CLASS = Session
+SESSION_CLASS = RunClosingSession
 DATA_CATALOG_CLASS = FreshCatalog
 
 

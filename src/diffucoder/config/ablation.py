@@ -15,7 +15,7 @@ START = "start"
 
 # What the trainings of two cells have in common when they are compared.
 EQUAL_STEPS, EQUAL_COMPUTE = "equal steps", "equal compute"
-AT = (EQUAL_STEPS, EQUAL_COMPUTE)
+BUDGETS = (EQUAL_STEPS, EQUAL_COMPUTE)
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 

@@ -15,15 +15,14 @@ from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data.tokenizer import MASK, encode_chat, encode_texts, special_ids, token_texts
-from diffucoder.decoding import Completion, decode
-from diffucoder.decoding import Request as DecodingRequest
+from diffucoder.decoding import Completion, Request, decode
 from diffucoder.decoding.infilling import fill
 from diffucoder.errors import BadData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Request = Mapping[str, Any]
+RequestRow = Mapping[str, Any]
 
 UNANSWERED: dict[str, Any] = {
     "text": "",
@@ -43,7 +42,7 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
 ENCODE = {"instruct": encode_chat, "completion": encode_text}
 
 
-def row_seed(seed: int, request: Request) -> int:
+def row_seed(seed: int, request: RequestRow) -> int:
     """The seed of a request's random stream.
 
     It is a function of what is asked, not of who answers or in which batch: checkpoints meet
@@ -68,7 +67,7 @@ def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
 def answer(
     model: nn.Module,
     tokenizer: "PreTrainedTokenizerBase",
-    requests: Sequence[Request],
+    requests: Sequence[RequestRow],
     decoding: DecodingParams,
     seed: int,
     batch_size: int,
@@ -107,7 +106,7 @@ def answer(
     lengths = {index: len(prompt) for index, prompt in prompts.items()}
     for indices in batches(lengths, batch_size)[rank::ranks]:
         rows = [
-            DecodingRequest(
+            Request(
                 prompts[index],
                 [special.mask] * decoding.max_new_tokens,
                 decoding,
@@ -127,7 +126,7 @@ def answer(
 def fill_in(
     model: nn.Module,
     tokenizer: "PreTrainedTokenizerBase",
-    requests: Sequence[Request],
+    requests: Sequence[RequestRow],
     decoding: DecodingParams,
     lengths: Sequence[int],
     seed: int,
@@ -178,7 +177,7 @@ def fill_in(
 
 
 def _encoded(
-    tokenizer: "PreTrainedTokenizerBase", requests: Sequence[Request], room: int
+    tokenizer: "PreTrainedTokenizerBase", requests: Sequence[RequestRow], room: int
 ) -> tuple[dict[int, list[int]], dict[int, str]]:
     """Prompts of at most `room` tokens, and why the others are left out; by index."""
     prompts, reasons = {}, {}

@@ -28,7 +28,7 @@ REVEALS = {
 }
 
 
-def spread(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
+def evenly_spaced(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
     """`count` rows evenly spaced over the table, in its order; all of them for None.
 
     Tables lie in the order of families and difficulties, so the first rows would stand for a
@@ -39,7 +39,7 @@ def spread(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
     return table.iloc[[index * len(table) // count for index in range(count)]]
 
 
-def requests(
+def request_table(
     suite: str,
     problems: pd.DataFrame,
     checkpoint: str,
@@ -63,7 +63,7 @@ def requests(
     return rows.assign(suite=suite, checkpoint=checkpoint, decoding=decoding, style=style)
 
 
-def decode(
+def generate_completions(
     asked: pd.DataFrame,
     checkpoints: Mapping[str, Path],
     decodings: Mapping[str, DecodingParams],
@@ -78,7 +78,7 @@ def decode(
     """Answer requests in processes of the engine.
 
     Args:
-        asked: rows of `requests`.
+        asked: rows of `request_table`.
         checkpoints: directory of each checkpoint that is asked.
         decodings: settings of each label of decoding.
         stage: for logs.
@@ -130,10 +130,10 @@ def decode(
 
 
 def reveals(work: str, checkpoints: Mapping[str, Path]) -> pd.DataFrame:
-    """The traces that `decode` left, a row for each reveal, with alternatives as text.
+    """The traces that `generate_completions` left: one row per reveal, alternatives as text.
 
     Args:
-        work: as in `decode`.
+        work: as in `generate_completions`.
         checkpoints: directory of each checkpoint that was asked.
 
     Returns:
@@ -186,7 +186,7 @@ def _completions(
     return kept.reset_index(drop=True), exclusions
 
 
-def by_key(suites: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], Problem]:
+def problems_by_key(suites: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], Problem]:
     """The problem of each (suite, problem_id)."""
     return {
         (suite, record["problem_id"]): Problem.from_record(record)

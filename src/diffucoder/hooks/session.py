@@ -15,7 +15,7 @@ from diffucoder.tracking.runs import FAILED, KILLED, end_active_runs
 TERMINATED = 128 + signal.SIGTERM
 
 
-class Session(KedroSession):
+class RunClosingSession(KedroSession):
     """Kedro calls no hook when a run is stopped by Ctrl-C or SIGTERM; this marks it KILLED."""
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

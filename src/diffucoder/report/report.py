@@ -21,7 +21,7 @@ from diffucoder.report.viewer import environment, watched
 from diffucoder.studies.claims import Claim
 
 # Sample problems shown of each kind of outcome, and denoising traces.
-SAMPLES_A_KIND = 2
+SAMPLES_PER_KIND = 2
 TRACED_PROBLEMS = 2
 
 KINDS = {
@@ -132,7 +132,7 @@ def sample_problems(
         passed = by_checkpoint["passed"]
         kind = KINDS[bool(passed["instruct"]), bool(passed["grpo"])]
         counts[kind] += 1
-        if counts[kind] <= SAMPLES_A_KIND:
+        if counts[kind] <= SAMPLES_PER_KIND:
             present = [name for name in CHECKPOINT_NAMES if name in by_checkpoint.index]
             shown = [_answer(by_checkpoint.loc[name], name) for name in present]
             prompt = answers["prompt"].iloc[0]

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from pandera.typing import Series
 
-from diffucoder.config.ablation import AT, EQUAL_STEPS, START
+from diffucoder.config.ablation import BUDGETS, EQUAL_STEPS, START
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import cluster_interval, interval
 from diffucoder.evaluation.palette import SERIES_COLOURS
@@ -20,7 +20,7 @@ class Curves(pa.DataFrameModel):
 
     cell: Series[str]
     seed: Series[int]
-    at: Series[str] = pa.Field(isin=AT)
+    budget: Series[str] = pa.Field(isin=BUDGETS)
     step: Series[int] = pa.Field(ge=0)
     name: Series[str]
     value: Series[float]
@@ -30,12 +30,12 @@ class Curves(pa.DataFrameModel):
         strict = True
 
 
-class Passes(pa.DataFrameModel):
+class PassRates(pa.DataFrameModel):
     """Share of a held-out problem's completions that pass, for every training."""
 
     cell: Series[str]
     seed: Series[int]
-    at: Series[str] = pa.Field(isin=AT)
+    budget: Series[str] = pa.Field(isin=BUDGETS)
     problem_id: Series[str]
     passed: Series[float] = pa.Field(ge=0, le=1)
 
@@ -47,12 +47,12 @@ class Summary(pa.DataFrameModel):
     """Each cell's pass@1 and reward.
 
     `measure` is `pass@1`, `pass@1 gain` (over the common starting point, problem by problem) or
-    `reward`; each `at` equal optimizer steps, and at equal forward passes a completion.
+    `reward`; each `budget` is equal optimizer steps, and at equal forward passes a completion.
     """
 
     cell: Series[str]
     measure: Series[str]
-    at: Series[str] = pa.Field(isin=AT)
+    budget: Series[str] = pa.Field(isin=BUDGETS)
     mean: Series[float]
     low: Series[float]
     high: Series[float]
@@ -76,7 +76,7 @@ def summary(
 
     Args:
         curves: of `Curves`.
-        passes: of `Passes`, with the label `start` for the starting point.
+        passes: of `PassRates`, with the label `start` for the starting point.
         window: steps.
         bootstrap: the intervals: over seeds and problems, of rewards over seeds.
         seed: of the draws.
@@ -84,29 +84,29 @@ def summary(
     options = (bootstrap.resamples, bootstrap.confidence, seed)
     rows = []
     cells = [START, *(name for name in passes["cell"].unique() if name != START)]
-    for at in AT:
-        asked = passes[passes["at"] == at]
+    for budget in BUDGETS:
+        asked = passes[passes["budget"] == budget]
         start = _by_seed(asked, START)
         for cell in cells:
             table = _by_seed(asked, cell)
             ends = cluster_interval(table, *options)
-            rows.append([cell, "pass@1", at, table.mean(), *ends, len(table)])
+            rows.append([cell, "pass@1", budget, table.mean(), *ends, len(table)])
             if cell != START:
                 gain = table - start
                 ends = cluster_interval(gain, *options)
-                rows.append([cell, "pass@1 gain", at, gain.mean(), *ends, len(gain)])
-        rewards = curves[(curves["name"] == REWARD) & (curves["at"] == at)]
+                rows.append([cell, "pass@1 gain", budget, gain.mean(), *ends, len(gain)])
+        rewards = curves[(curves["name"] == REWARD) & (curves["budget"] == budget)]
         for cell, group in rewards.groupby("cell", sort=False):
             tails = [_tail(own, window) for _, own in group.groupby("seed")]
             ends = interval(tails, *options)
-            rows.append([cell, "reward", at, float(np.mean(tails)), *ends, len(tails)])
-    return pd.DataFrame(rows, columns=["cell", "measure", "at", "mean", "low", "high", "seeds"])
+            rows.append([cell, "reward", budget, float(np.mean(tails)), *ends, len(tails)])
+    return pd.DataFrame(rows, columns=["cell", "measure", "budget", "mean", "low", "high", "seeds"])
 
 
 def figure(curves: pd.DataFrame, window: int, bootstrap: BootstrapParams, seed: int) -> go.Figure:
     """Reward against forward passes a completion, mean over seeds with its interval."""
     drawn = go.Figure()
-    rewards = curves[(curves["name"] == REWARD) & (curves["at"] == EQUAL_STEPS)]
+    rewards = curves[(curves["name"] == REWARD) & (curves["budget"] == EQUAL_STEPS)]
     for index, (cell, group) in enumerate(rewards.groupby("cell", sort=False)):
         colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
         wide = group.pivot(index="forwards", columns="seed", values="value").sort_index()

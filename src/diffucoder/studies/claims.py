@@ -11,14 +11,14 @@ from typing import Literal
 
 import pandas as pd
 
-from diffucoder.config.ablation import AT, START
+from diffucoder.config.ablation import BUDGETS, START
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import interval, seeds_interval
 from diffucoder.evaluation.measures import HALF, PROBLEM, full_steps
 from diffucoder.evaluation.pass_at_k import pass_at_k
 from diffucoder.studies.lab import VARIANCE_SHARE
 
-Verdict = Literal["supported", "contradicted", "undecided"]
+ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
 # Global AR-ness@1: how often the left-most mask is the next to be revealed.
 AR_K = 1
@@ -88,13 +88,13 @@ class Claim:
     measure: str
     effect: tuple[float, float, float] | None
     unit: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     seeds: int
     problems: int
     evidence: str
 
     @property
-    def written(self) -> str:
+    def formatted(self) -> str:
         """The effect as text."""
         if self.effect is None:
             return "not measured"
@@ -114,10 +114,10 @@ def all_claims(runs: Sequence[Tables], bootstrap: BootstrapParams, seed: int) ->
     for run in runs:
         for effect in effects(run):
             found.setdefault((effect.claim, effect.measure), []).append(effect)
-    return [judge(same, bootstrap, seed) for same in found.values()]
+    return [assess(same, bootstrap, seed) for same in found.values()]
 
 
-def judge(same: Sequence[Effect], bootstrap: BootstrapParams, seed: int) -> Claim:
+def assess(same: Sequence[Effect], bootstrap: BootstrapParams, seed: int) -> Claim:
     """One row from what each run says of one claim."""
     first = same[0]
     samples = [units for effect in same for units in effect.samples if units]
@@ -141,7 +141,7 @@ def judge(same: Sequence[Effect], bootstrap: BootstrapParams, seed: int) -> Clai
     )
 
 
-def verdict(low: float, high: float, sign: int) -> Verdict:
+def verdict(low: float, high: float, sign: int) -> ClaimVerdict:
     """Whether an interval lies on one side of 0.
 
     Args:
@@ -162,7 +162,7 @@ def effects(run: Tables) -> Iterator[Effect]:
     yield from _against_other_estimators(run.passes)
     yield _half_steps(run.sweep[run.sweep["temperature"] == run.half_step_temperature])
     full = full_steps(run.sweep)
-    yield from _heat(full, run.order)
+    yield from _temperature_effects(full, run.order)
     yield from _order_after_rl(full, run.order)
 
 
@@ -203,16 +203,16 @@ def _gains(heldout: pd.DataFrame) -> Iterator[Effect]:
 
 
 def _against_other_estimators(passes: pd.DataFrame | None) -> Iterator[Effect]:
-    for other, at in product(("full_mask", "decoupled"), AT):
+    for other, budget in product(("full_mask", "decoupled"), BUDGETS):
         label = other.replace("_", "-")
         claim = f"RL with the coupled estimator beats RL with the {label} one."
-        measure = f"held-out pass@1 at {at}, {label} to coupled"
+        measure = f"held-out pass@1 at {budget}, {label} to coupled"
         cells = set() if passes is None else set(passes["cell"])
         if passes is None or not {"coupled", other} <= cells:
             missing = "Not measured: `kedro run --pipeline=ablation`, then analysis, would."
             yield Effect(claim, measure, 1, "points", (), evidence=missing)
             continue
-        asked = passes[passes["at"] == at]
+        asked = passes[passes["budget"] == budget]
         own, others = (
             asked[asked["cell"] == cell].pivot(index="seed", columns="problem_id", values="passed")
             for cell in ("coupled", other)
@@ -242,14 +242,14 @@ def _half_steps(sweep: pd.DataFrame) -> Effect:
     return Effect(claim, measure, -1, "points", (tuple(lost),), evidence=evidence)
 
 
-def _heat(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Effect]:
-    cold, hot = full["temperature"].min(), full["temperature"].max()
-    if full.empty or cold == hot:
+def _temperature_effects(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Effect]:
+    low_t, high_t = full["temperature"].min(), full["temperature"].max()
+    if full.empty or low_t == high_t:
         return
-    names = (f"T = {cold:g}", f"T = {hot:g}")
+    names = (f"T = {low_t:g}", f"T = {high_t:g}")
     for checkpoint in full["checkpoint"].unique():
         who = NAMES[checkpoint]
-        ar = [_ar_shares(order, checkpoint, temperature) for temperature in (cold, hot)]
+        ar = [_ar_shares(order, checkpoint, temperature) for temperature in (low_t, high_t)]
         yield _change(
             "A higher temperature makes decoding less left to right.",
             f"global AR-ness@{AR_K} of {who}, {names[0]} to {names[1]}",
@@ -259,7 +259,7 @@ def _heat(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Effect]:
         samples = full[full["checkpoint"] == checkpoint]
         k = int(samples.groupby([*PROBLEM, "temperature"]).size().min())
         if k > 1:
-            solved = [_solved(samples, temperature, k) for temperature in (cold, hot)]
+            solved = [_solved(samples, temperature, k) for temperature in (low_t, high_t)]
             yield _change(
                 "A higher temperature lifts pass@k.",
                 f"pass@{k} of {who}, {names[0]} to {names[1]}",
@@ -271,11 +271,11 @@ def _heat(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Effect]:
 def _order_after_rl(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Effect]:
     if not {"instruct", "grpo"} <= set(full["checkpoint"]):
         return
-    cold = full["temperature"].min()
-    before, after = (_ar_shares(order, name, cold) for name in ("instruct", "grpo"))
+    low_t = full["temperature"].min()
+    before, after = (_ar_shares(order, name, low_t) for name in ("instruct", "grpo"))
     yield _change(
         "Decoding is less left to right after coupled-GRPO.",
-        f"global AR-ness@{AR_K} at T = {cold:g}, instruct to coupled-GRPO",
+        f"global AR-ness@{AR_K} at T = {low_t:g}, instruct to coupled-GRPO",
         -1,
         ("instruct", before),
         (NAMES["grpo"], after),

@@ -12,7 +12,7 @@ from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import interval, ratio_interval
 from diffucoder.evaluation.palette import SERIES_COLOURS
 
-KEYS = ["estimator", "forwards_a_call", "forwards", "level", "measure"]
+KEYS = ["estimator", "forwards_per_call", "forwards", "level", "measure"]
 VARIANCE_SHARE = "variance_share"
 
 
@@ -26,7 +26,7 @@ class EstimatorNoise(pa.DataFrameModel):
     """
 
     estimator: Series[str]
-    forwards_a_call: Series[int] = pa.Field(ge=1)
+    forwards_per_call: Series[int] = pa.Field(ge=1)
     forwards: Series[int] = pa.Field(ge=1)
     level: Series[str] = pa.Field(isin=["token", "sequence", "gradient"])
     measure: Series[str]
@@ -61,7 +61,7 @@ def with_intervals(
     """Means over units with bootstrap intervals, and variances as shares of a baseline's.
 
     Args:
-        raw: `estimator`, `forwards_a_call`, `forwards`, `level`, `measure`, `unit`, `value`; the
+        raw: `estimator`, `forwards_per_call`, `forwards`, `level`, `measure`, `unit`, `value`; the
             units of all estimators are the same completions.
         baseline: the estimator whose variance is 1, at each budget that it can pay.
         bootstrap: the intervals.

@@ -8,19 +8,19 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from diffucoder.config.ablation import AT, AblationParams
+from diffucoder.config.ablation import BUDGETS, AblationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
 from diffucoder.errors import BadData, BadParameters
 from diffucoder.pipelines.ablation.nodes import (
-    ask_cells,
     cell_params,
     compare_cells,
+    evaluate_cells,
     forwards_per_step,
     train_cells,
 )
-from diffucoder.studies.ablation import Curves, Passes, Summary
+from diffucoder.studies.ablation import Curves, PassRates, Summary
 
 Parameters = Callable[..., dict[str, Any]]
 CELLS = {
@@ -58,8 +58,8 @@ def problems(parameters: Parameters) -> pd.DataFrame:
 def test_every_cell_of_every_environment_can_be_trained(parameters: Parameters, env: str) -> None:
     ablation, grpo = AblationParams(**parameters(env, "ablation")), parameters(env, "grpo")
     for label in ablation.cells:
-        for at in AT:
-            cell_params(ablation, GrpoParams(**grpo), label, 0, at)
+        for budget in BUDGETS:
+            cell_params(ablation, GrpoParams(**grpo), label, 0, budget)
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_cells_are_trained_once_measured_and_compared(
     ablation = small(parameters, tmp_path / "work", steps=4)
     curves = Curves.validate(train_cells(ablation, grpo, checkpoint, problems))
     assert set(curves["cell"]) == set(CELLS)
-    rewards = curves[curves["name"] == "reward/total"].groupby(["cell", "at"])["forwards"].max()
+    rewards = curves[curves["name"] == "reward/total"].groupby(["cell", "budget"])["forwards"].max()
     # 4 steps of sampling; coupled scores 2 new, 1 old and 2 reference estimates of 3 passes: what
     # d1-wd1 needs for 4 steps pays for one of coupled's.
     assert rewards.to_dict() == {
@@ -89,9 +89,9 @@ def test_cells_are_trained_once_measured_and_compared(
     pd.testing.assert_frame_equal(train_cells(ablation, grpo, checkpoint, problems), curves)
     assert [log.stat().st_mtime_ns for log in logs] == before, "finished cells are kept"
 
-    passes = Passes.validate(ask_cells(ablation, grpo, 0, checkpoint, problems, curves))
+    passes = PassRates.validate(evaluate_cells(ablation, grpo, 0, checkpoint, problems, curves))
     assert set(passes["cell"]) == {"start", *CELLS}
-    assert passes.groupby(["cell", "at"])["problem_id"].nunique().to_list() == [2] * 6
+    assert passes.groupby(["cell", "budget"])["problem_id"].nunique().to_list() == [2] * 6
     compared, drawn = compare_cells(ablation, 0, curves, passes)
     Summary.validate(compared)
     assert [trace.name for trace in drawn.data if trace.name] == [*CELLS]

@@ -13,7 +13,7 @@ import pytest
 from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.decoding import trace
 from diffucoder.errors import BadData
-from diffucoder.evaluation.requests import requests, spread
+from diffucoder.evaluation.requests import evenly_spaced, request_table
 from diffucoder.evaluation.schemas import Completions, PassAtK
 from diffucoder.pipelines.evaluation.nodes import evaluate
 
@@ -166,13 +166,13 @@ def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Pa
 
 def test_spread_takes_rows_from_the_whole_table() -> None:
     table = pd.DataFrame({"row": range(10)})
-    assert spread(table, 4)["row"].tolist() == [0, 2, 5, 7]
-    assert spread(table, None)["row"].tolist() == list(range(10))
-    assert spread(table, 99)["row"].tolist() == list(range(10))
+    assert evenly_spaced(table, 4)["row"].tolist() == [0, 2, 5, 7]
+    assert evenly_spaced(table, None)["row"].tolist() == list(range(10))
+    assert evenly_spaced(table, 99)["row"].tolist() == list(range(10))
 
 
 def test_requests_ask_each_sample_of_each_problem() -> None:
-    asked = requests("heldout", pd.DataFrame([problem(0), problem(1)]), "grpo", "sampled", 2)
+    asked = request_table("heldout", pd.DataFrame([problem(0), problem(1)]), "grpo", "sampled", 2)
     pairs = asked[["problem_id", "sample"]].to_numpy().tolist()
     assert pairs == [["p0", 0], ["p0", 1], ["p1", 0], ["p1", 1]]
     assert set(asked["style"]) == {"instruct"}

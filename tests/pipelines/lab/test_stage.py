@@ -19,9 +19,9 @@ from diffucoder.errors import BadData, BadParameters, MissingInput
 from diffucoder.model import set_bidirectional
 from diffucoder.pipelines.lab.nodes import draw, measure
 from diffucoder.rl import estimators
-from diffucoder.studies import measurements
+from diffucoder.studies import lab_measurements
 from diffucoder.studies.lab import EstimatorCost, EstimatorNoise
-from diffucoder.studies.worker import sample, work
+from diffucoder.studies.lab_worker import sample, work
 
 Parameters = Callable[..., dict[str, Any]]
 
@@ -54,7 +54,7 @@ def test_every_environment_has_valid_parameters(parameters: Parameters, env: str
     lab = LabParams(**parameters(env, "lab"))
     named = {variant.name for variant in lab.variants.values()}
     assert named == set(estimators.REGISTRY), "every estimator is measured"
-    measurements.make_variants(lab, mask_token_id=0)
+    lab_measurements.make_variants(lab, mask_token_id=0)
 
 
 def test_measure(
@@ -140,7 +140,7 @@ def test_the_policy_gradient_is_that_of_its_loss(
     lab = small(parameters, tmp_path)
     batch = sample(context(tmp_path), model.eval(), tokenizer, ["add 1", "add 22"], lab)
     estimator = estimators.get("full_mask", mask_token_id=special_ids(tokenizer).mask)
-    gradient_N = measurements.policy_gradient(estimator, model, batch, torch.Generator())
+    gradient_N = lab_measurements.policy_gradient(estimator, model, batch, torch.Generator())
     direction = gradient_N / gradient_N.norm()
     step, at = 1e-2, 0
 

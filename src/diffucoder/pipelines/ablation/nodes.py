@@ -9,11 +9,16 @@ import pandas as pd
 import plotly.graph_objects as go
 from pydantic import ValidationError
 
-from diffucoder.config.ablation import AT, EQUAL_COMPUTE, EQUAL_STEPS, START, AblationParams
+from diffucoder.config.ablation import BUDGETS, EQUAL_COMPUTE, EQUAL_STEPS, START, AblationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.engine.stage import MODEL, new_job, train
 from diffucoder.errors import BadData, BadParameters
-from diffucoder.evaluation.requests import by_key, decode, requests, spread
+from diffucoder.evaluation.requests import (
+    evenly_spaced,
+    generate_completions,
+    problems_by_key,
+    request_table,
+)
 from diffucoder.pipelines.grpo.nodes import WORKER
 
 
@@ -42,10 +47,10 @@ def train_cells(
         TrainingFailed: if a training ends early; the next run goes on there.
     """
     trainings = {
-        (label, seed, at): cell_params(ablation, grpo, label, seed, at)
+        (label, seed, budget): cell_params(ablation, grpo, label, seed, budget)
         for label in ablation.cells
         for seed in ablation.seeds
-        for at in (EQUAL_STEPS, EQUAL_COMPUTE)
+        for budget in (EQUAL_STEPS, EQUAL_COMPUTE)
     }
     used = problems[problems["split"].isin(["rl", "validation"])]
     if set(used["split"]) != {"rl", "validation"}:
@@ -54,18 +59,18 @@ def train_cells(
     table.parent.mkdir(parents=True, exist_ok=True)
     used.to_parquet(table, index=False)
     curves = []
-    for (label, seed, at), params in trainings.items():
+    for (label, seed, budget), params in trainings.items():
         # The cheapest cell's training at equal compute is the one at equal steps: it is kept.
         inputs = {"instruct": instruct, "problems": table}
         job = new_job("grpo", params, inputs, params.work, seed)
         name = f"ablation: {label}, seed {seed}, {params.training.steps} steps"
         metrics = train(job, WORKER, params.training.engine, name)
         passes = metrics["step"] * forwards_per_step(params)
-        curves.append(metrics.assign(cell=label, seed=seed, at=at, forwards=passes))
+        curves.append(metrics.assign(cell=label, seed=seed, budget=budget, forwards=passes))
     return pd.concat(curves, ignore_index=True)
 
 
-def ask_cells(
+def evaluate_cells(
     ablation: AblationParams,
     grpo: GrpoParams,
     seed: int,
@@ -86,7 +91,7 @@ def ask_cells(
         ablation_curves: of the trainings, which says that they are done.
 
     Returns:
-        `Passes` of `diffucoder.studies.ablation`.
+        `PassRates` of `diffucoder.studies.ablation`.
 
     Raises:
         BadData: if there is no held-out problem.
@@ -97,25 +102,25 @@ def ask_cells(
     from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import child_run
 
-    heldout = spread(problems[problems["split"] == "heldout"], ablation.problems)
+    heldout = evenly_spaced(problems[problems["split"] == "heldout"], ablation.problems)
     if heldout.empty:
         raise BadData("problems: none is of split `heldout`, with which the ablation measures")
     trained = list(
-        ablation_curves[["cell", "seed", "at"]].drop_duplicates().itertuples(index=False)
+        ablation_curves[["cell", "seed", "budget"]].drop_duplicates().itertuples(index=False)
     )
     works = {
-        (label, number, at): Path(cell_params(ablation, grpo, label, number, at).work)
-        for label, number, at in trained
+        (label, number, budget): Path(cell_params(ablation, grpo, label, number, budget).work)
+        for label, number, budget in trained
     }
     checkpoints = {str(work): work / MODEL for work in works.values()} | {START: instruct}
     asked = [
-        requests("heldout", heldout, name, "sampled", ablation.samples) for name in checkpoints
+        request_table("heldout", heldout, name, "sampled", ablation.samples) for name in checkpoints
     ]
     with (
         Sandbox(**ablation.sandbox.options()) as sandbox,
         child_run("ablation: held-out", ablation.model_dump(mode="json")) as environment,
     ):
-        completions, _ = decode(
+        completions, _ = generate_completions(
             pd.concat(asked, ignore_index=True),
             checkpoints,
             {"sampled": ablation.decoding},
@@ -125,13 +130,19 @@ def ask_cells(
             seed,
             environment,
         )
-        completions = score(completions, by_key({"heldout": heldout}), sandbox)
+        completions = score(completions, problems_by_key({"heldout": heldout}), sandbox)
     shares = completions.groupby(["checkpoint", "problem_id"], sort=False)["passed"].mean()
     rows = [
-        {"cell": label, "seed": number, "at": at, "problem_id": problem, "passed": float(share)}
-        for name, (label, number, at) in [
+        {
+            "cell": label,
+            "seed": number,
+            "budget": budget,
+            "problem_id": problem,
+            "passed": float(share),
+        }
+        for name, (label, number, budget) in [
             *((str(works[training]), training) for training in trained),
-            *((START, (START, *rest)) for rest in product(ablation.seeds, AT)),
+            *((START, (START, *rest)) for rest in product(ablation.seeds, BUDGETS)),
         ]
         for problem, share in shares[name].items()
     ]
@@ -142,17 +153,19 @@ def compare_cells(
     ablation: AblationParams,
     seed: int,
     ablation_curves: pd.DataFrame,
-    ablation_passes: pd.DataFrame,
+    ablation_pass_rates: pd.DataFrame,
 ) -> "tuple[pd.DataFrame, go.Figure]":
     """pass@1 and rewards with intervals, at equal steps and at equal compute; reward curves."""
     from diffucoder.studies.ablation import figure, summary
 
-    compared = summary(ablation_curves, ablation_passes, ablation.window, ablation.bootstrap, seed)
+    compared = summary(
+        ablation_curves, ablation_pass_rates, ablation.window, ablation.bootstrap, seed
+    )
     return compared, figure(ablation_curves, ablation.window, ablation.bootstrap, seed)
 
 
 def cell_params(
-    ablation: AblationParams, grpo: GrpoParams, label: str, seed: int, at: str
+    ablation: AblationParams, grpo: GrpoParams, label: str, seed: int, budget: str
 ) -> GrpoParams:
     """The parameters of one training.
 
@@ -161,7 +174,7 @@ def cell_params(
         grpo: the stage that cells vary.
         label: of the cell.
         seed: of the training.
-        at: `equal steps`, or `equal compute`: as many steps as take the forward passes that the
+        budget: `equal steps`, or `equal compute`: as many steps as take the forward passes that the
             cheapest cell needs for all of its steps.
 
     Raises:
@@ -171,7 +184,7 @@ def cell_params(
     params = {name: _changed(ablation, grpo, name) for name in ablation.cells}
     own = params[label]
     steps = own.training.steps
-    if at == EQUAL_COMPUTE:
+    if budget == EQUAL_COMPUTE:
         budget = min(forwards_per_step(cell) for cell in params.values()) * steps
         steps = budget // forwards_per_step(own)
     tree = own.model_dump()

@@ -17,7 +17,7 @@ def create_pipeline() -> Pipeline:
                 tags=["training"],
             ),
             Node(
-                nodes.ask_cells,
+                nodes.evaluate_cells,
                 [
                     "params:ablation",
                     "params:grpo",
@@ -26,12 +26,12 @@ def create_pipeline() -> Pipeline:
                     "problems",
                     "ablation_curves",
                 ],
-                "ablation_passes",
-                name="ask_cells",
+                "ablation_pass_rates",
+                name="evaluate_cells",
             ),
             Node(
                 nodes.compare_cells,
-                ["params:ablation", "params:seed", "ablation_curves", "ablation_passes"],
+                ["params:ablation", "params:seed", "ablation_curves", "ablation_pass_rates"],
                 ["ablation_summary", "ablation_figure"],
                 name="compare_cells",
             ),

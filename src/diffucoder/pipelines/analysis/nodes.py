@@ -8,7 +8,13 @@ import plotly.graph_objects as go
 
 from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.evaluation.requests import by_key, decode, requests, reveals, spread
+from diffucoder.evaluation.requests import (
+    evenly_spaced,
+    generate_completions,
+    problems_by_key,
+    request_table,
+    reveals,
+)
 
 KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
@@ -37,10 +43,10 @@ def sweep_temperature(
     from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import RunLogger, child_run
 
-    heldout = spread(problems[problems["split"] == "heldout"], analysis.problems)
+    heldout = evenly_spaced(problems[problems["split"] == "heldout"], analysis.problems)
     decodings = _decodings(analysis)
     asked = [
-        requests("heldout", heldout, checkpoint, label, analysis.samples)
+        request_table("heldout", heldout, checkpoint, label, analysis.samples)
         for checkpoint in analysis.checkpoints
         for label in decodings
     ]
@@ -52,7 +58,7 @@ def sweep_temperature(
         logger.set_tag("sandbox_tier", sandbox.tier)
         logger.log_metrics(0, {"sandbox/mechanisms": sandbox.mechanisms})
         directories = {"adapted": adapted, "instruct": instruct, "grpo": grpo}
-        completions, _ = decode(
+        completions, _ = generate_completions(
             pd.concat(asked, ignore_index=True),
             directories,
             decodings,
@@ -63,7 +69,7 @@ def sweep_temperature(
             environment,
             analysis.trace,
         )
-        scored = score(completions, by_key({"heldout": heldout}), sandbox)
+        scored = score(completions, problems_by_key({"heldout": heldout}), sandbox)
         return scored, reveals(analysis.work, directories)
 
 
@@ -123,7 +129,7 @@ def write_report(
     estimator_figure: "go.Figure | None",
     ablation_summary: pd.DataFrame | None,
     ablation_figure: "go.Figure | None",
-    ablation_passes: pd.DataFrame | None,
+    ablation_pass_rates: pd.DataFrame | None,
     parameters: dict[str, Any],
 ) -> str:
     """The page that tells the run from top to bottom; the studies' part if they were run."""
@@ -139,7 +145,7 @@ def write_report(
         order,
         analysis.half_step_temperature,
         estimator_noise,
-        ablation_passes,
+        ablation_pass_rates,
     )
     return report.render(
         pass_at_k=pass_at_k,

@@ -10,7 +10,7 @@ STUDIES = [
     "estimator_figure_if_measured",
     "ablation_summary_if_measured",
     "ablation_figure_if_measured",
-    "ablation_passes_if_measured",
+    "ablation_pass_rates_if_measured",
 ]
 FIGURES = ["losses_figure", "reward_figure", "pass_rate_figure", "temperature_figure", "ar_figure"]
 

@@ -8,7 +8,12 @@ import pandas as pd
 from diffucoder.config.evaluation import Checkpoint, EvaluationParams, Infilling, Style
 from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
-from diffucoder.evaluation.requests import by_key, decode, requests, spread
+from diffucoder.evaluation.requests import (
+    evenly_spaced,
+    generate_completions,
+    problems_by_key,
+    request_table,
+)
 
 if TYPE_CHECKING:
     from diffucoder.sandbox import Sandbox
@@ -54,7 +59,7 @@ def evaluate(
     ):
         logger.set_tag("sandbox_tier", sandbox.tier)
         suites, unjudged = _judgeable(suites, evaluation, sandbox)
-        completions, excluded = decode(
+        completions, excluded = generate_completions(
             _requests(suites, evaluation),
             checkpoints,
             decodings,
@@ -67,7 +72,9 @@ def evaluate(
             evaluation.infilling_lengths,
         )
         # A problem's tests are the same in every style.
-        records = by_key({name: next(iter(styles.values())) for name, styles in suites.items()})
+        records = problems_by_key(
+            {name: next(iter(styles.values())) for name, styles in suites.items()}
+        )
         extractions = {name: suite.extraction for name, suite in evaluation.suites.items()}
         completions = score(completions, records, sandbox, extractions)
         pass_at_k = estimates(completions, KEYS, evaluation.ks, evaluation.bootstrap, seed)
@@ -88,12 +95,12 @@ def _suites(
             "problems: no problem has the split `heldout`, so there is nothing to measure; set "
             "problems.counts.heldout above 0 and run `kedro run --pipeline=ingestion`"
         )
-    suites: Suites = {"heldout": {"instruct": spread(heldout, evaluation.problems)}}
+    suites: Suites = {"heldout": {"instruct": evenly_spaced(heldout, evaluation.problems)}}
     skipped = []
     for name, suite in evaluation.suites.items():
         try:
             suites[name] = {
-                style: spread(
+                style: evenly_spaced(
                     pd.DataFrame(load(name, Path(evaluation.suites_folder), style)),
                     suite.problems,
                 )
@@ -145,8 +152,8 @@ def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:
         for checkpoint, count in samples.items():
             style = _style(evaluation, suite, checkpoint)
             problems = by_style[style]
-            asked.append(requests(suite, problems, checkpoint, "sampled", count, style))
-            asked.append(requests(suite, problems, checkpoint, "greedy", 1, style))
+            asked.append(request_table(suite, problems, checkpoint, "sampled", count, style))
+            asked.append(request_table(suite, problems, checkpoint, "greedy", 1, style))
     return pd.concat(asked, ignore_index=True)
 
 

@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from diffucoder.config.lab import LabParams
 from diffucoder.errors import BadData, MissingInput
-from diffucoder.evaluation.requests import spread
+from diffucoder.evaluation.requests import evenly_spaced
 
-WORKER = "diffucoder.studies.worker"
+WORKER = "diffucoder.studies.lab_worker"
 
 
 def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,7 +33,7 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
     from diffucoder.engine import launch
     from diffucoder.engine.job import Job
     from diffucoder.studies.lab import with_intervals
-    from diffucoder.studies.measurements import make_variants
+    from diffucoder.studies.lab_measurements import make_variants
     from diffucoder.tracking import RunLogger, child_run
 
     checkpoint = Path(lab.checkpoint).resolve()
@@ -42,7 +42,7 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
             f"lab.checkpoint: no checkpoint at {checkpoint}; make it with `kedro run "
             "--pipeline=instruction` or name another directory"
         )
-    asked = spread(problems[problems["split"] == "validation"], lab.problems)
+    asked = evenly_spaced(problems[problems["split"] == "validation"], lab.problems)
     if asked.empty:
         raise BadData("problems: none is of split `validation`, whose completions the lab scores")
     # Wrong options are told before anything is sampled.

@@ -14,7 +14,7 @@ from diffucoder.errors import BadData
 from diffucoder.model import load
 from diffucoder.progress import track
 from diffucoder.rl.batch import CompletionBatch, from_canvas
-from diffucoder.studies import measurements
+from diffucoder.studies import lab_measurements
 
 # A namespace of draws, apart from those of the measurements.
 SAMPLING = -1
@@ -29,17 +29,19 @@ def work(job: Job, context: Context) -> None:
     prompts = pd.read_parquet(job.inputs["problems"])["prompt"].tolist()
     batch = sample(context, model, tokenizer, prompts, lab)
     mask = special_ids(tokenizer).mask
-    reference_BL = measurements.reference_of(context, model, batch, mask, lab.reference_draws)
+    reference_BL = lab_measurements.reference_of(context, model, batch, mask, lab.reference_draws)
     few = batch.rows(slice(0, lab.gradient_completions))
-    reference_N = measurements.gradient_reference(context, model, few, mask, lab.reference_draws)
-    variants = list(measurements.make_variants(lab, mask).items())
+    reference_N = lab_measurements.gradient_reference(
+        context, model, few, mask, lab.reference_draws
+    )
+    variants = list(lab_measurements.make_variants(lab, mask).items())
     mine = variants[context.rank :: context.world_size]
     noise, cost = [], []
     for label, estimator in track(mine, "lab", len(mine)):
         shared = (context, estimator, label, model)
-        noise += measurements.noise_rows(*shared, batch, reference_BL, lab)
-        noise += measurements.gradient_rows(*shared, few, reference_N, lab)
-        cost.append(measurements.cost_row(estimator, label, model, few))
+        noise += lab_measurements.noise_rows(*shared, batch, reference_BL, lab)
+        noise += lab_measurements.gradient_rows(*shared, few, reference_N, lab)
+        cost.append(lab_measurements.cost_row(estimator, label, model, few))
         if context.stop_requested():
             raise Stopped("lab: stopped; the next run measures from the start")
     for kind, rows in (("noise", noise), ("cost", cost)):

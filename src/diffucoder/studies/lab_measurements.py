@@ -26,7 +26,7 @@ from diffucoder.rl.estimators import Estimator
 
 # Namespaces of draws.
 DRAWS, REFERENCE, GRADIENT, GRADIENT_REFERENCE = range(4)
-BYTES_A_MB = 2**20
+BYTES_PER_MIB = 2**20
 Row = dict[str, Any]
 
 
@@ -160,7 +160,7 @@ def cost_row(estimator: Estimator, label: str, model: nn.Module, batch: Completi
         "forwards": estimator.forwards,
         "completions": len(batch.completion_ids),
         "seconds": seconds,
-        "activations_mb": activations / BYTES_A_MB,
+        "activations_mb": activations / BYTES_PER_MIB,
     }
 
 
@@ -175,7 +175,7 @@ def _row(
 ) -> Row:
     return {
         "estimator": label,
-        "forwards_a_call": estimator.forwards,
+        "forwards_per_call": estimator.forwards,
         "forwards": forwards,
         "level": level,
         "measure": measure,

@@ -12,7 +12,7 @@ def raw(values: dict[tuple[str, int], list[float]], measure: str = "variance") -
         [
             {
                 "estimator": name,
-                "forwards_a_call": 3,
+                "forwards_per_call": 3,
                 "forwards": forwards,
                 "level": "token",
                 "measure": measure,

@@ -132,7 +132,7 @@ def test_every_section_tells_its_part(page: str) -> None:
 
 def test_studies_are_shown_where_they_were_run(page: str, render: Render) -> None:
     assert 'id="estimators"' not in page and 'id="ablation"' not in page
-    noise = {"estimator": "coupled", "forwards_a_call": 3, "forwards": 6, "level": "token"}
+    noise = {"estimator": "coupled", "forwards_per_call": 3, "forwards": 6, "level": "token"}
     noise |= {"measure": "squared_error", "mean": 0.123456, "low": 0.1, "high": 0.2, "n": 32}
     cost = {"estimator": "coupled", "forwards": 3, "completions": 4}
     cost |= {"seconds": 0.25, "activations_mb": 12.0}

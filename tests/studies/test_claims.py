@@ -5,7 +5,7 @@ import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.measures import full_steps, orders
-from diffucoder.studies.claims import Claim, Effect, Tables, all_claims, judge, verdict
+from diffucoder.studies.claims import Claim, Effect, Tables, all_claims, assess, verdict
 
 SWAP = {"instruct": "grpo", "grpo": "instruct"}
 
@@ -43,7 +43,7 @@ def test_a_gain_is_told_with_its_numbers(
     claim = find(all_claims([tables(completions, sweep)], bootstrap, 0), "pass@1, sampled")
     assert claim.verdict == "supported"
     assert claim.evidence == "instruct: 50.0%; coupled-GRPO: 90.0%."
-    assert claim.written.startswith("+40.0 points [")
+    assert claim.formatted.startswith("+40.0 points [")
     assert (claim.seeds, claim.problems) == (1, 10)
 
 
@@ -97,7 +97,7 @@ def test_variance_is_judged_by_the_lab(
 ) -> None:
     runs = [tables(completions, sweep, noise=noise(share)) for share in (0.8, 1.3)]
     alone = find(all_claims(runs[:1], bootstrap, 0), "of a token")
-    assert alone.verdict == "supported" and alone.written == "-20.0 % [-30.0, -10.0]"
+    assert alone.verdict == "supported" and alone.formatted == "-20.0 % [-30.0, -10.0]"
     assert alone.evidence == "3 passes a completion, 32 completions."
     both = find(all_claims(runs, bootstrap, 0), "of a token")
     assert both.verdict == "undecided" and both.seeds == 2
@@ -109,9 +109,15 @@ def test_estimators_are_judged_by_the_ablation(
 ) -> None:
     shares = {"start": 0.5, "coupled": 0.75, "full_mask": 0.25, "decoupled": 1.0}
     passes = pd.DataFrame(
-        {"cell": cell, "seed": seed, "at": at, "problem_id": f"p{n}", "passed": share - loss}
+        {
+            "cell": cell,
+            "seed": seed,
+            "budget": budget,
+            "problem_id": f"p{n}",
+            "passed": share - loss,
+        }
         for cell, share in shares.items()
-        for at, loss in (("equal steps", 0.0), ("equal compute", 0.6 * (cell == "coupled")))
+        for budget, loss in (("equal steps", 0.0), ("equal compute", 0.6 * (cell == "coupled")))
         for seed in (0, 1)
         for n in range(4)
     )
@@ -129,7 +135,7 @@ def test_seeds_are_judged_together(bootstrap: BootstrapParams) -> None:
         Effect("claim", "measure", 1, "points", ((gain,) * 3,), evidence="one run")
         for gain in (0.3, -0.1)
     )
-    assert judge([one], bootstrap, 0).verdict == "supported"
-    both = judge([one, other], bootstrap, 0)
+    assert assess([one], bootstrap, 0).verdict == "supported"
+    both = assess([one, other], bootstrap, 0)
     assert both.verdict == "undecided" and both.evidence == ""
     assert both.effect == pytest.approx((10.0, -10.0, 30.0))

@@ -17,7 +17,7 @@ def curves() -> pd.DataFrame:
             {
                 "cell": cell,
                 "seed": seed,
-                "at": at,
+                "budget": budget,
                 "step": step,
                 "name": "reward/total",
                 "value": pace * step + 0.1 * seed,
@@ -25,8 +25,8 @@ def curves() -> pd.DataFrame:
             }
             for cell, price, pace in (("cheap", 10, 1.0), ("dear", 20, 2.0))
             for seed in (0, 1)
-            for at in ("equal steps", "equal compute")
-            for step in range(1, 6 if (cell, at) == ("dear", "equal compute") else 11)
+            for budget in ("equal steps", "equal compute")
+            for step in range(1, 6 if (cell, budget) == ("dear", "equal compute") else 11)
         ]
     )
 
@@ -39,9 +39,15 @@ def passes() -> pd.DataFrame:
     }
     return pd.DataFrame(
         [
-            {"cell": cell, "seed": seed, "at": at, "problem_id": f"p{number}", "passed": share}
+            {
+                "cell": cell,
+                "seed": seed,
+                "budget": budget,
+                "problem_id": f"p{number}",
+                "passed": share,
+            }
             for cell, rows in shares.items()
-            for at in ("equal steps", "equal compute")
+            for budget in ("equal steps", "equal compute")
             for seed, row in enumerate(rows)
             for number, share in enumerate(row)
         ]
@@ -50,7 +56,7 @@ def passes() -> pd.DataFrame:
 
 def test_cells_are_compared_with_their_start_problem_by_problem() -> None:
     table = Summary.validate(summary(curves(), passes(), 2, BOOTSTRAP, seed=0))
-    rows = table.set_index(["cell", "measure", "at"])
+    rows = table.set_index(["cell", "measure", "budget"])
     assert rows.loc[("start", "pass@1", "equal steps"), "mean"] == pytest.approx(0.3)
     assert rows.loc[("cheap", "pass@1", "equal steps"), "mean"] == pytest.approx(0.6)
     gain = rows.loc[("cheap", "pass@1 gain", "equal steps")]
@@ -63,7 +69,7 @@ def test_cells_are_compared_with_their_start_problem_by_problem() -> None:
 
 def test_rewards_are_read_off_at_equal_steps_and_at_equal_compute() -> None:
     table = summary(curves(), passes(), 2, BOOTSTRAP, seed=0)
-    rewards = table[table["measure"] == "reward"].set_index(["cell", "at"])["mean"]
+    rewards = table[table["measure"] == "reward"].set_index(["cell", "budget"])["mean"]
     assert rewards[("cheap", "equal steps")] == pytest.approx(9.5 + 0.05)
     assert rewards[("dear", "equal steps")] == pytest.approx(19 + 0.05)
     # 100 passes are ten steps of the one and five of the other.
