@@ -64,7 +64,7 @@ def published_scores(bench: Any, model: Any, batch: Any, seeds: list[int]) -> An
     """Log-likelihoods `[B, L]` from the logits of every position in every view."""
     import torch
 
-    from diffucoder.diffusion.corruption import hide
+    from diffucoder.diffusion.corruption import mask_tokens
     from diffucoder.model.positions import position_ids
     from diffucoder.model.shift import aligned_logits
 
@@ -73,7 +73,7 @@ def published_scores(bench: Any, model: Any, batch: Any, seeds: list[int]) -> An
     attended_BT = torch.cat([batch.prompt_mask, batch.context_mask], 1)
     total_BL = torch.zeros(batch.completion_ids.shape)
     for view in estimator.views(batch, generators):
-        noised_BL = hide(batch.completion_ids, view.hidden, bench.special.mask)
+        noised_BL = mask_tokens(batch.completion_ids, view.hidden, bench.special.mask)
         logits_BTV = model(
             torch.cat([batch.prompt_ids, noised_BL], 1),
             attention_mask=attended_BT,

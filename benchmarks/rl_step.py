@@ -243,7 +243,7 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
     """Sampling, rewards and updates."""
     import torch
 
-    from diffucoder.engine.zero import gathered
+    from diffucoder.engine.zero import full_weights
     from diffucoder.rl.advantages import leave_one_out
     from diffucoder.rl.batch import from_canvas
     from diffucoder.rl.rollouts import Sampler
@@ -254,7 +254,7 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
     def step(number: int) -> float:
         if form == "here":
             sampler = Sampler(bench.context, bench.params, bench.tokenizer, bench.special, sandbox)
-            with gathered(bench.engine) as policy:
+            with full_weights(bench.engine) as policy:
                 rollout = sampler.generate_rollouts(policy, bench.tasks, number, 0)
             batch, rewards_PG = rollout.batch, rollout.rewards
         else:

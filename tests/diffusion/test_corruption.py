@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffucoder.diffusion.corruption import coupled_masks, hide, sample_mask
-from diffucoder.diffusion.draws import uniform
+from diffucoder.diffusion.corruption import coupled_masks, mask_tokens, sample_mask
+from diffucoder.diffusion.generators import uniform
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 12))
 times = st.sampled_from([0.0, 1e-3, 0.2, 0.5, 0.8, 1 - 1e-3, 1.0])
@@ -38,23 +38,23 @@ def test_a_tie_is_hidden_in_one_view() -> None:
 
 def test_time_0_hides_nothing_and_time_1_everything() -> None:
     maskable_BL = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0)) < 0.7
-    hidden_BL = sample_mask(maskable_BL, torch.tensor([0.0, 1.0]), torch.Generator().manual_seed(1))
-    assert not hidden_BL[0].any()
-    assert torch.equal(hidden_BL[1], maskable_BL[1])
+    masked_BL = sample_mask(maskable_BL, torch.tensor([0.0, 1.0]), torch.Generator().manual_seed(1))
+    assert not masked_BL[0].any()
+    assert torch.equal(masked_BL[1], maskable_BL[1])
 
 
 def test_each_row_is_hidden_at_its_own_rate() -> None:
     t_B = torch.tensor([0.1, 0.5, 0.9])
     length = 20_000
-    hidden_BL = sample_mask(
+    masked_BL = sample_mask(
         torch.ones(3, length, dtype=torch.bool), t_B, torch.Generator().manual_seed(0)
     )
-    error_B = hidden_BL.double().mean(1) - t_B
+    error_B = masked_BL.double().mean(1) - t_B
     assert (error_B.abs() < 5 * (t_B * (1 - t_B) / length).sqrt()).all()
 
 
 def test_hide_writes_the_mask_token_and_nothing_else() -> None:
     tokens_BL = torch.tensor([[4, 5, 6], [7, 8, 9]])
-    hidden_BL = torch.tensor([[True, False, True], [False, False, True]])
-    assert hide(tokens_BL, hidden_BL, 0).tolist() == [[0, 5, 0], [7, 8, 0]]
+    masked_BL = torch.tensor([[True, False, True], [False, False, True]])
+    assert mask_tokens(tokens_BL, masked_BL, 0).tolist() == [[0, 5, 0], [7, 8, 0]]
     assert tokens_BL.tolist() == [[4, 5, 6], [7, 8, 9]]

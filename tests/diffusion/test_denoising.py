@@ -37,7 +37,7 @@ def aligned(logits_BLV: Tensor) -> Tensor:
     return torch.stack([logits_BLV[:, max(i - 1, 0)] for i in range(logits_BLV.shape[1])], dim=1)
 
 
-def test_corruption_hides_maskable_tokens_only(batch: NoisedBatch) -> None:
+def test_corruption_masks_maskable_tokens_only(batch: NoisedBatch) -> None:
     masked_BL = batch.masked
     assert masked_BL.any() and not masked_BL[:, 0].any()
     assert (batch.noised[masked_BL] == MASK).all()
@@ -51,8 +51,8 @@ def test_loss_is_that_of_the_full_logits(model: PreTrainedModel, batch: NoisedBa
         logits_BLV, batch.tokens, batch.masked, batch.times, 17.0
     )
     torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(metrics["cross_entropy"], sums["cross_entropy"] / sums["hidden"])
-    torch.testing.assert_close(metrics["accuracy"], sums["correct"] / sums["hidden"])
+    torch.testing.assert_close(metrics["cross_entropy"], sums["cross_entropy"] / sums["masked"])
+    torch.testing.assert_close(metrics["accuracy"], sums["correct"] / sums["masked"])
 
 
 @pytest.mark.parametrize("weighting", [INVERSE_T, CART], ids=["inverse_t", "cart"])
@@ -101,7 +101,7 @@ def test_accumulated_gradients_equal_one_batch(
         torch.testing.assert_close(accumulated, whole, rtol=1e-4, atol=1e-6)
 
 
-def test_nothing_hidden_trains_nothing(model: PreTrainedModel, batch: NoisedBatch) -> None:
+def test_nothing_masked_trains_nothing(model: PreTrainedModel, batch: NoisedBatch) -> None:
     nothing = replace(batch, masked=torch.zeros_like(batch.masked))
     loss, metrics = denoising_loss(model, nothing, INVERSE_T, 40.0)
     loss.backward()

@@ -112,8 +112,8 @@ def test_random_corruption_has_that_expectation() -> None:
 def test_metrics_are_sums_over_hidden_positions() -> None:
     logits_BLV = torch.tensor([[[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
     tokens_BL = torch.tensor([[0, 0, 1]])
-    hidden_BL = torch.tensor([[True, True, False]])
-    loss, sums = masked_diffusion_loss(logits_BLV, tokens_BL, hidden_BL, torch.tensor([0.5]), 3.0)
+    masked_BL = torch.tensor([[True, True, False]])
+    loss, sums = masked_diffusion_loss(logits_BLV, tokens_BL, masked_BL, torch.tensor([0.5]), 3.0)
     right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
     assert loss.item() == pytest.approx((right + wrong) / 0.5 / 3)
     assert sums["cross_entropy"].item() == pytest.approx(right + wrong)

@@ -7,22 +7,22 @@ from diffucoder.diffusion.weights import cart, inverse_time
 
 
 def test_inverse_time_on_hidden_positions_only() -> None:
-    hidden_BL = torch.tensor([[True, False], [True, True]])
-    weights_BL = inverse_time(hidden_BL, torch.tensor([0.5, 0.25]))
+    masked_BL = torch.tensor([[True, False], [True, True]])
+    weights_BL = inverse_time(masked_BL, torch.tensor([0.5, 0.25]))
     assert weights_BL.tolist() == [[2.0, 0.0], [4.0, 4.0]]
 
 
 def test_cart_by_hand() -> None:
-    hidden_BL = torch.tensor([[False, True, True, False, False]])
-    weights_BL = cart(hidden_BL, torch.zeros(1, 5, dtype=torch.long), 0.1)
+    masked_BL = torch.tensor([[False, True, True, False, False]])
+    weights_BL = cart(masked_BL, torch.zeros(1, 5, dtype=torch.long), 0.1)
     # Neighbours at distances 1, 2 and 3 of position 1, and 2, 1 and 2 of position 2.
     expected_BL = [[0.0, 0.05 * (1 + 0.9 + 0.81), 0.05 * (0.9 + 1 + 0.9), 0.0, 0.0]]
     torch.testing.assert_close(weights_BL, torch.tensor(expected_BL))
 
 
 def test_cart_looks_at_its_own_document_only() -> None:
-    hidden_BL = torch.tensor([[False, True, True, False, True]])
-    weights_BL = cart(hidden_BL, torch.tensor([[0, 0, 1, 1, 2]]), 0.1)
+    masked_BL = torch.tensor([[False, True, True, False, True]])
+    weights_BL = cart(masked_BL, torch.tensor([[0, 0, 1, 1, 2]]), 0.1)
     torch.testing.assert_close(weights_BL, torch.tensor([[0.0, 0.05, 0.05, 0.0, 0.0]]))
 
 

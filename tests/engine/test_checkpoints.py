@@ -57,7 +57,7 @@ def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
     kept = write(tmp_path, 5, {})
     for name in (".step-00000007.4.partial", ".step-00000003.discarded"):
         (tmp_path / "saves" / name).mkdir()
-    checkpoints.settle(tmp_path)
+    checkpoints.recover(tmp_path)
     assert list((tmp_path / "saves").iterdir()) == [kept]
 
 

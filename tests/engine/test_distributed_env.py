@@ -1,6 +1,6 @@
 import pytest
 
-from diffucoder.engine.distributed_env import first_host, place, started_as_rank
+from diffucoder.engine.distributed_env import first_host, rank_variables, started_as_rank
 
 SLURM = {
     "SLURM_JOB_ID": "1234567",
@@ -14,12 +14,12 @@ SLURM = {
 
 def test_a_launchers_word_counts() -> None:
     torchrun = {"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}
-    assert place(SLURM | torchrun | {"HOME": "/"}) == torchrun
+    assert rank_variables(SLURM | torchrun | {"HOME": "/"}) == torchrun
     assert started_as_rank(torchrun) == "rank 2 of 4"
 
 
 def test_slurms_variables_are_translated() -> None:
-    here = place(SLURM)
+    here = rank_variables(SLURM)
     port = here.pop("MASTER_PORT")
     assert here == {
         "RANK": "11",
@@ -27,8 +27,10 @@ def test_slurms_variables_are_translated() -> None:
         "WORLD_SIZE": "16",
         "MASTER_ADDR": "gpu07",
     }
-    assert place(SLURM | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"})["MASTER_PORT"] == port
-    assert place(SLURM | {"SLURM_STEP_ID": "3"})["MASTER_PORT"] != port
+    assert (
+        rank_variables(SLURM | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"})["MASTER_PORT"] == port
+    )
+    assert rank_variables(SLURM | {"SLURM_STEP_ID": "3"})["MASTER_PORT"] != port
     assert 1024 < int(port) < 32768
 
 
@@ -36,7 +38,7 @@ def test_slurms_variables_are_translated() -> None:
 def test_everybody_else_is_alone(step: dict[str, str]) -> None:
     # In a batch script the allocation's variables are there, but no step's.
     batch = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "16", "SLURM_PROCID": "0"}
-    assert place(batch | step) == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    assert rank_variables(batch | step) == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     assert started_as_rank(batch | step) is None
 
 

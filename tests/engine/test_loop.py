@@ -14,7 +14,7 @@ from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit, learning_rate, optimizer_step
-from diffucoder.engine.zero import gathered, initialize
+from diffucoder.engine.zero import full_weights, initialize
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model.loss import LossOutput
 
@@ -150,7 +150,7 @@ def test_scores_outside_of_a_step_are_those_inside(
     params = training(engine={"zero_stage": zero_stage, "precision": precision})
     engine = initialize(tiny_model(0), params)
     batch = prepare(rows_between(0, 4), 0, [torch.Generator() for _ in range(4)])
-    with torch.no_grad(), gathered(engine) as model:
+    with torch.no_grad(), full_weights(engine) as model:
         outside, _ = loss(model, batch.batch, batch.denominator)
     assert optimizer_step(engine, [batch], loss)["loss"] == outside.item()
 
@@ -194,7 +194,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(
         )
 
     def weights() -> list[torch.Tensor]:
-        with gathered(engine) as model:
+        with full_weights(engine) as model:
             return [weight.detach().clone() for weight in model.parameters()]
 
     first = step(1.0)

@@ -15,7 +15,7 @@ from diffucoder.engine.flops import body_weights
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import optimizer_step
-from diffucoder.engine.zero import Engine, export, gathered, initialize
+from diffucoder.engine.zero import Engine, export, full_weights, initialize
 from diffucoder.errors import BadCheckpoint, BadParameters
 
 PARAMS = LoraParams(rank=2, alpha=4.0, targets=["q_proj", "down_proj"], whole=[])
@@ -113,7 +113,7 @@ def test_a_save_holds_what_is_trained_and_brings_all_of_it_back(
         for step in range(2):
             draws = [torch.Generator().manual_seed(row) for row in range(4)]
             optimizer_step(engine, [prepare(rows_between(0, 4), step, draws)], loss)
-        with gathered(engine) as model:
+        with full_weights(engine) as model:
             return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
     engine = started()

@@ -29,8 +29,8 @@ LARGE = Shape(
     intermediate=18_944,
     vocabulary=152_064,
     length=4_096,
-    passes=1,
-    beside=0,
+    forward_passes=1,
+    frozen_params=0,
 )
 
 

@@ -12,12 +12,12 @@ from tiny_stage import loss, prepare, rows_between, tiny_model
 
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine import checkpoints, resume
-from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import fit
 from diffucoder.engine.reporter import read_metrics
-from diffucoder.engine.zero import Engine, export, gathered, initialize
+from diffucoder.engine.zero import Engine, export, full_weights, initialize
 from diffucoder.errors import BadCheckpoint, TrainingFailed
 from diffucoder.io.atomic import atomic_directory
 
@@ -38,7 +38,7 @@ def train(context: Context, training: TrainingParams, stop_in: int | None = None
 
 
 def weights(engine: Engine) -> list[torch.Tensor]:
-    with gathered(engine) as model:
+    with full_weights(engine) as model:
         return [weight.detach().clone() for weight in model.parameters()]
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_dropped_out_of_a_gathered_model(
     training: Callable[..., TrainingParams], context_of: Callable[[Job], Context]
 ) -> None:
     engine = initialize(tiny_model(0), training())
-    with pytest.raises(KeyError), gathered(engine) as model:
+    with pytest.raises(KeyError), full_weights(engine) as model:
         assert not any(module.training for module in model.modules())
         raise KeyError
     assert all(module.training for module in engine.model.modules())
@@ -62,7 +62,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     params = training(engine={"zero_stage": zero_stage, "micro_batch": 4})
     whole = train(context_of(job(params, "whole")), params)
     cut = job(params, "cut")
-    with pytest.raises(Stopped, match="stopped and saved after step 3"):
+    with pytest.raises(Interrupted, match="stopped and saved after step 3"):
         train(context_of(cut), params, stop_in=2)
     resumed = train(context_of(cut), params)
     for one, other in zip(weights(whole), weights(resumed), strict=True):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from diffucoder.config.training import ScheduleParams
 from diffucoder.datasets.checkpoint import CheckpointDataset
-from diffucoder.engine.stage import MADE, new_job, output_was_moved
+from diffucoder.engine.stage import DONE_MARKER, new_job, output_was_moved
 from diffucoder.io.atomic import atomic_directory
 
 
@@ -12,7 +12,7 @@ def test_a_model_is_handed_over_once_the_catalog_has_it(tmp_path: Path) -> None:
     assert not output_was_moved(job.work), "not begun"
     with atomic_directory(job.output) as partial:
         (partial / "config.json").write_text("{}")
-    (job.work / MADE).write_text(job.fingerprint())
+    (job.work / DONE_MARKER).write_text(job.fingerprint())
     assert not output_was_moved(job.work), "made, and still here"
     CheckpointDataset(filepath=str(tmp_path / "kept")).save(job.output)
     assert output_was_moved(job.work)

@@ -28,13 +28,13 @@ def segment_by_segment(
     query_THD: Tensor,
     key_TGD: Tensor,
     value_TGD: Tensor,
-    bounds: Tensor,
-    longest: int,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
     scale: float,
 ) -> Tensor:
     """What the kernels compute, in words of its own: runs anywhere."""
-    lengths = bounds.diff().tolist()
-    assert max(lengths) == longest and sum(lengths) == len(query_THD)
+    lengths = cu_seqlens.diff().tolist()
+    assert max(lengths) == max_seqlen and sum(lengths) == len(query_THD)
     groups = query_THD.shape[1] // key_TGD.shape[1]
     key_THD, value_THD = (x.repeat_interleave(groups, dim=1) for x in (key_TGD, value_TGD))
     parts = zip(*(x.split(lengths) for x in (query_THD, key_THD, value_THD)), strict=True)
@@ -91,10 +91,10 @@ def packed_states(model: PreTrainedModel, tokens_BL: Tensor, documents_BL: Tenso
 
 
 def test_segments_are_the_documents_of_each_row() -> None:
-    bounds, longest = segments(DOCUMENTS_BL)
-    assert bounds.tolist() == [0, 5, 11, 12, 16, 22, 24]
-    assert bounds.dtype == torch.int32
-    assert longest == 6
+    cu_seqlens, max_seqlen = segments(DOCUMENTS_BL)
+    assert cu_seqlens.tolist() == [0, 5, 11, 12, 16, 22, 24]
+    assert cu_seqlens.dtype == torch.int32
+    assert max_seqlen == 6
 
 
 def test_no_gradient_crosses_documents(model: PreTrainedModel) -> None:

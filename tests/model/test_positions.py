@@ -1,6 +1,6 @@
 import torch
 
-from diffucoder.model.positions import follows, packed_position_ids, position_ids
+from diffucoder.model.positions import packed_position_ids, position_ids, predictable_mask
 
 
 def test_left_padding_does_not_count() -> None:
@@ -16,4 +16,4 @@ def test_positions_restart_with_each_document() -> None:
 
 def test_first_token_of_a_document_and_filler_follow_nothing() -> None:
     document_ids_BL = torch.tensor([[5, 5, 6, -1, -1]])
-    assert follows(document_ids_BL).tolist() == [[False, True, False, False, False]]
+    assert predictable_mask(document_ids_BL).tolist() == [[False, True, False, False, False]]

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from diffucoder.config.backbone import ArchitectureParams
 from diffucoder.errors import BadCheckpoint
 from diffucoder.model import create
-from diffucoder.model.special_tokens import grow, new_token_ids
+from diffucoder.model.special_tokens import add_token_embeddings, new_token_ids
 
 MakeTokenizer = Callable[[list[str]], PreTrainedTokenizerFast]
 
@@ -36,7 +36,7 @@ def test_new_rows_are_near_the_mean_and_old_ones_stay(
     tables = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     before = [table.detach().clone() for table in tables]
 
-    grow(model, [256, 257], torch.Generator().manual_seed(1))
+    add_token_embeddings(model, [256, 257], torch.Generator().manual_seed(1))
 
     tables = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     assert (tables[0] is tables[1]) is tied
@@ -56,7 +56,7 @@ def test_spare_rows_of_the_checkpoint_are_used_first(
     model = create(architecture, tokenizer, torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.get_input_embeddings().weight[258:] = 1e3
-    grow(model, [258, 259, 260], torch.Generator().manual_seed(1))
+    add_token_embeddings(model, [258, 259, 260], torch.Generator().manual_seed(1))
     table = model.get_input_embeddings().weight
     assert table.shape[0] == 261
     assert table.abs().max() < 10

@@ -79,8 +79,8 @@ def test_every_stage_fits_its_machine(
         (instruction.training, instruction.row_length, 1, 0),
         (grpo.training, canvas, 2 * grpo.estimator.coupled.pairs + 1, weights),
     ]
-    for training, row, passes, beside in stages:
+    for training, row, forward_passes, frozen_params in stages:
         assert training.engine.ranks == ranks
-        shape = shape_of(model, row, passes, beside)
+        shape = shape_of(model, row, forward_passes, frozen_params)
         check(env, shape, training.engine, ranks, USABLE * device_gb * 1e9)
         assert estimate(shape, training.engine, ranks).host <= host_gb * 1e9

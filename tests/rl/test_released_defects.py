@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.diffusion.corruption import coupled_masks
-from diffucoder.diffusion.draws import uniform
+from diffucoder.diffusion.generators import uniform
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.config.adaptation import WeightingParams
-from diffucoder.diffusion.corruption import hide, sample_mask
+from diffucoder.diffusion.corruption import mask_tokens, sample_mask
 from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
@@ -75,7 +75,7 @@ def corrupt(
     masked_BL = sample_mask(maskable_BL, times_B, generator)
     return NoisedBatch(
         tokens=tokens_BL,
-        noised=hide(tokens_BL, masked_BL, mask_token_id),
+        noised=mask_tokens(tokens_BL, masked_BL, mask_token_id),
         masked=masked_BL,
         maskable=maskable_BL,
         times=times_B,
@@ -126,7 +126,7 @@ def token_means(sums: Metrics) -> Metrics:
     Args:
         sums: the metrics of `objectives.masked_cross_entropy`.
     """
-    predicted = sums["hidden"].clamp(min=1)
+    predicted = sums["masked"].clamp(min=1)
     return {
         "cross_entropy": sums["cross_entropy"] / predicted,
         "accuracy": sums["correct"] / predicted,

@@ -1,6 +1,6 @@
 """The masked diffusion loss.
 
-Shapes: B rows, L positions, D hidden width, V vocabulary, N hidden positions.
+Shapes: B rows, L positions, D hidden width, V vocabulary, N masked positions.
 """
 
 from torch import Tensor, nn
@@ -14,19 +14,19 @@ from diffucoder.model.projection import chunk_for, head, logits
 def masked_diffusion_loss(
     logits_BLV: Tensor,
     tokens_BL: Tensor,
-    hidden_BL: Tensor,
+    masked_BL: Tensor,
     t_B: Tensor,
     denominator: float | Tensor,
 ) -> LossOutput:
-    """The weighted cross-entropy at hidden positions, over a denominator.
+    """The weighted cross-entropy at masked positions, over a denominator.
 
-    L = (1 / denominator) * sum over rows (1/t) * sum over hidden i of -log p(x_i | x_t), the
+    L = (1 / denominator) * sum over rows (1/t) * sum over masked i of -log p(x_i | x_t), the
     negative evidence lower bound of masked diffusion (LLaDA, arXiv 2502.09992, eq. 3).
 
     Args:
         logits_BLV: aligned logits: index i predicts token i.
         tokens_BL: the clean tokens.
-        hidden_BL: bool, the positions that were hidden from the model.
+        masked_BL: bool, the positions that were masked.
         t_B: the time of each row, in (0, 1].
         denominator: what the sum is divided by; give the number of maskable tokens of the whole
             global batch, so that accumulation and ranks change nothing.
@@ -34,26 +34,26 @@ def masked_diffusion_loss(
     Returns:
         The loss and the metrics of `masked_cross_entropy`.
     """
-    weights_BL = inverse_time(hidden_BL, t_B)
+    weights_BL = inverse_time(masked_BL, t_B)
     return masked_cross_entropy(
-        logits_BLV[hidden_BL], tokens_BL[hidden_BL], weights_BL[hidden_BL], denominator
+        logits_BLV[masked_BL], tokens_BL[masked_BL], weights_BL[masked_BL], denominator
     )
 
 
 def masked_cross_entropy(
     logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, denominator: float | Tensor
 ) -> LossOutput:
-    """The same loss from the logits of the hidden positions alone.
+    """The same loss from the logits of the masked positions alone.
 
     Args:
-        logits_NV: logits at the hidden positions.
+        logits_NV: logits at the masked positions.
         targets_N: their clean tokens.
         weights_N: their weights: 1/t, or CART's.
         denominator: as in `masked_diffusion_loss`.
 
     Returns:
         The loss, and metrics as sums, for exact means over micro-batches and ranks:
-        `cross_entropy` (nats), `correct` and `hidden` (counts).
+        `cross_entropy` (nats), `correct` and `masked` (counts).
     """
     losses_N = nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
     loss = (weights_N * losses_N).sum() / denominator
@@ -96,5 +96,5 @@ def _sums(losses_N: Tensor, correct_N: Tensor) -> Metrics:
     return {
         "cross_entropy": losses_N.detach().sum(),
         "correct": correct_N.sum(),
-        "hidden": correct_N.new_tensor(correct_N.numel(), dtype=losses_N.dtype),
+        "masked": correct_N.new_tensor(correct_N.numel(), dtype=losses_N.dtype),
     }

@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from diffucoder.diffusion.draws import Draws, uniform
+from diffucoder.diffusion.generators import Generators, uniform
 
-# Below this time the weight 1/t explodes while hardly a token is hidden (MDLM, LLaDA: 1e-3).
+# Below this time the weight 1/t explodes while hardly a token is masked (MDLM, LLaDA: 1e-3).
 SMALLEST_TIME = 1e-3
 
 
 def sample_times(
-    rows: int, generator: Draws, low: float = SMALLEST_TIME, high: float = 1.0
+    rows: int, generator: Generators, low: float = SMALLEST_TIME, high: float = 1.0
 ) -> Tensor:
     """One time a row, uniform on [low, high): float32 `[rows]` on the generator's device."""
     return low + (high - low) * uniform(rows, 1, generator)[:, 0]

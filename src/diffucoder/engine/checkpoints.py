@@ -74,15 +74,15 @@ def prune(work: Path, keep: int, keep_best: bool) -> None:
     top = best(work) if keep_best else None
     for save in saves_of(work)[:-keep]:
         if save != top:
-            atomic.discard(save.path)
+            atomic.remove_atomically(save.path)
 
 
-def discard(work: Path) -> None:
+def delete_all(work: Path) -> None:
     """Delete every save under `work`, whole or not."""
-    atomic.discard(work / "saves")
+    atomic.remove_atomically(work / "saves")
 
 
-def settle(work: Path) -> None:
+def recover(work: Path) -> None:
     """Clear what writers that were killed left between the saves under `work`."""
     for leftover in (work / "saves").glob(".step-*"):
         shutil.rmtree(leftover)
@@ -109,7 +109,7 @@ def check(job: Job, on_change: str) -> None:
             f"engine.on_change to restart, or delete {job.work}"
         )
     if changed:
-        discard(job.work)
+        delete_all(job.work)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

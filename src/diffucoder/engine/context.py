@@ -14,7 +14,7 @@ from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.reporter import Reporter
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """A stage was asked to stop, and did so in good order."""
 
 

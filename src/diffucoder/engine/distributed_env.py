@@ -7,7 +7,7 @@ from collections.abc import Mapping
 FIRST_PORT, PORTS = 15_000, 10_000
 
 
-def place(environment: Mapping[str, str]) -> dict[str, str]:
+def rank_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables by which ranks find each other, for this process.
 
     torchrun and DeepSpeed's launcher set them; those of Slurm's `srun` are translated; a process
@@ -30,7 +30,7 @@ def place(environment: Mapping[str, str]) -> dict[str, str]:
 
 def started_as_rank(environment: Mapping[str, str]) -> str | None:
     """Which of several copies of one command this process is, such as `rank 3 of 8`, if any."""
-    here = place(environment)
+    here = rank_variables(environment)
     if int(here["WORLD_SIZE"]) > 1:
         return f"rank {here['RANK']} of {here['WORLD_SIZE']}"
     return None

@@ -48,7 +48,7 @@ class Job(Params):
         Raises:
             MissingInput: if an input does not exist.
         """
-        digests = {f"inputs.{name}": digest(path) for name, path in self.inputs.items()}
+        digests = {f"inputs.{name}": quick_digest(path) for name, path in self.inputs.items()}
         parameters = {f"parameters.{key}": value for key, value in _leaves(self.parameters)}
         return {"stage": self.stage, "seed": self.seed, **parameters, **digests}
 
@@ -58,7 +58,7 @@ class Job(Params):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def digest(path: Path) -> str:
+def quick_digest(path: Path) -> str:
     """Digest of a file or folder: names, sizes, and both ends of every file's content.
 
     Raises:

@@ -26,7 +26,7 @@ from diffucoder.io import atomic
 JOB_FILE, LOG_FILE, STOP_FILE = "job.json", "worker.log", "STOP"
 WORKER, LOCAL_RANKS = "diffucoder.engine.worker", "diffucoder.engine.local_ranks"
 # sysexits.h's "try again": the rank was stopped by a signal of its own, after a save.
-EXIT_STOPPED = 75
+EXIT_INTERRUPTED = 75
 LINES_IN_ERROR = 30
 PR_SET_PDEATHSIG = 1
 
@@ -43,7 +43,7 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
     """Run `worker_module.work(job, context)` on every rank and wait for its end.
 
     Ctrl-C and SIGTERM let the ranks finish their step and save; a second one kills them.
-    When it ends well the saves stay: `checkpoints.discard` them once `job.output` is in safety.
+    When it ends well the saves stay: `checkpoints.delete_all` them once `job.output` is in safety.
 
     Under torchrun or `srun` every copy of this process would start ranks of its own. There,
     start `python -m diffucoder.engine.worker MODULE JOB_FILE` instead: it joins the others.
@@ -70,7 +70,7 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
             f"start `{' '.join(['python -m', WORKER, *arguments])}` in its place"
         )
     checkpoints.check(job, engine.on_change)
-    atomic.settle(job.output)
+    atomic.recover(job.output)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / STOP_FILE).unlink(missing_ok=True)
     job.save(job.work / JOB_FILE)
@@ -192,7 +192,7 @@ def _relay(process: subprocess.Popen[str], log_file: Path) -> list[str]:
 
 
 def _failure(job: Job, code: int, last_lines: list[str]) -> str:
-    if code == EXIT_STOPPED:
+    if code == EXIT_INTERRUPTED:
         return f"{job.stage}: the worker was stopped and has saved; run again to go on"
     ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     kept = checkpoints.latest(job.work)

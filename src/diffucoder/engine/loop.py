@@ -18,7 +18,7 @@ from torch import Tensor
 from diffucoder.config.training import TrainingParams
 from diffucoder.engine import checkpoints, flops, resume
 from diffucoder.engine.clock import Stopwatch, peak_memory_mib
-from diffucoder.engine.context import Context, Stopped, sum_over_ranks
+from diffucoder.engine.context import Context, Interrupted, sum_over_ranks
 from diffucoder.engine.zero import Engine, forward_backward, update
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model.loss import LossOutput
@@ -176,7 +176,7 @@ def steps(
         score: gives how good the model is, the higher the better, for a save.
 
     Raises:
-        Stopped: after a step in which the node or a signal asked to stop; a save is made first.
+        Interrupted: after a step in which the node or a signal asked to stop; a save is made first.
         TrainingFailed: if a save fails, or too many updates in a row were skipped.
     """
     meter = Meter(context.job.stage, total, start) if context.rank == 0 else None
@@ -194,7 +194,7 @@ def steps(
             resume.save(context, engine, step + 1, extra(), score())
             saved = time.monotonic()
         if stop:
-            raise Stopped(f"{context.job.stage}: stopped and saved after step {step + 1}")
+            raise Interrupted(f"{context.job.stage}: stopped and saved after step {step + 1}")
     if meter is not None:
         meter.close(note=_note(context.reporter.last))
 
@@ -239,7 +239,7 @@ def fit(
         loss: see `optimizer_step`.
 
     Raises:
-        Stopped, TrainingFailed, BadData: see `steps` and `optimizer_step`.
+        Interrupted, TrainingFailed, BadData: see `steps` and `optimizer_step`.
     """
     training = engine.training
     start, _ = resume.resume(context, engine)

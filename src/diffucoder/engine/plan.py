@@ -46,8 +46,8 @@ class Shape:
         layers, hidden, heads_width, intermediate, vocabulary: sizes of the model; `heads_width`
             is all query heads' channels.
         length: tokens of a row.
-        passes: forward passes through a micro-batch before its backward pass.
-        beside: weights of frozen models on the same device.
+        forward_passes: forward passes through a micro-batch before its backward pass.
+        frozen_params: weights of frozen models on the same device.
     """
 
     weights: int
@@ -59,8 +59,8 @@ class Shape:
     intermediate: int
     vocabulary: int
     length: int
-    passes: int
-    beside: int
+    forward_passes: int
+    frozen_params: int
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def announce(
     model: "PreTrainedModel",
     training: TrainingParams,
     length: int,
-    passes: int = 1,
-    beside: int = 0,
+    forward_passes: int = 1,
+    frozen_params: int = 0,
 ) -> None:
     """Print what is about to be done, write it to `plan.json`, and stop if it does not fit.
 
@@ -102,13 +102,13 @@ def announce(
         model: before DeepSpeed splits it.
         training: steps, batch and engine.
         length: tokens of a row.
-        passes: forward passes through a micro-batch before its backward pass.
-        beside: weights of frozen models on the same device.
+        forward_passes: forward passes through a micro-batch before its backward pass.
+        frozen_params: weights of frozen models on the same device.
 
     Raises:
         BadParameters: if the device cannot hold it; says which setting would make it fit.
     """
-    shape = shape_of(model, length, passes, beside)
+    shape = shape_of(model, length, forward_passes, frozen_params)
     plan = estimate(shape, training.engine, context.world_size)
     if context.rank == 0:
         found = {"shape": asdict(shape), "bytes": asdict(plan), "ranks": context.world_size}
@@ -120,7 +120,9 @@ def announce(
     )
 
 
-def shape_of(model: "PreTrainedModel", length: int, passes: int = 1, beside: int = 0) -> Shape:
+def shape_of(
+    model: "PreTrainedModel", length: int, forward_passes: int = 1, frozen_params: int = 0
+) -> Shape:
     """The `Shape` of a model of transformers."""
     config = model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -134,8 +136,8 @@ def shape_of(model: "PreTrainedModel", length: int, passes: int = 1, beside: int
         intermediate=config.intermediate_size,
         vocabulary=config.vocab_size,
         length=length,
-        passes=passes,
-        beside=beside,
+        forward_passes=forward_passes,
+        frozen_params=frozen_params,
     )
 
 
@@ -144,7 +146,7 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
     half = engine.precision == "bf16"
     narrow = 2 if half and engine.zero_stage else FULL
     machines = max(world_size // engine.nproc_per_node, 1)
-    tokens = engine.micro_batch * shape.length * shape.passes
+    tokens = engine.micro_batch * shape.length * shape.forward_passes
     layer = tokens * layer_bytes(shape, 2 if half else FULL)
     if engine.gradient_checkpointing:
         stream = tokens * shape.hidden * (2 if half else FULL)
@@ -157,7 +159,7 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
         states=shape.trained * state_bytes(engine, world_size)
         + frozen * narrow / (world_size if engine.zero_stage == 3 else 1)
         + (2 * narrow * shape.largest if engine.zero_stage == 3 else 0)
-        + narrow * shape.beside,
+        + narrow * shape.frozen_params,
         activations=activations,
         logits=logit_bytes(shape, tokens, engine.logits_mib),
         host=HOST_FACTOR * offloaded * shape.trained / machines,

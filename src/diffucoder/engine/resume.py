@@ -20,7 +20,7 @@ from diffucoder.io.atomic import atomic_directory
 
 EXTRA_FILE = "extra.pt"
 # Where a save of another number of ranks is laid out anew while it is read.
-RELAID = "relaid"
+RESHARDED = "resharded"
 
 
 def save(
@@ -76,14 +76,14 @@ def resume(context: Context, engine: Engine) -> tuple[int, dict[str, Any]]:
     """
     if context.rank == 0:
         checkpoints.check(context.job, engine.training.engine.on_change)
-        checkpoints.settle(context.job.work)
+        checkpoints.recover(context.job.work)
     context.barrier()
     newest = checkpoints.latest(context.job.work)
     if newest is None:
         context.reporter.rewind(None)
         return 0, {}
     with _readable(context, engine, newest) as folder:
-        zero.load(engine, folder, relaid=folder != newest.path)
+        zero.load(engine, folder, resharded=folder != newest.path)
     try:
         extra = torch.load(newest.path / EXTRA_FILE, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -104,20 +104,20 @@ def _readable(context: Context, engine: Engine, newest: checkpoints.Save) -> Ite
     if same or engine.training.engine.zero_stage == 0:
         yield newest.path
         return
-    relaid = context.job.work / RELAID
+    resharded = context.job.work / RESHARDED
     if context.rank == 0:
         print(
             f"{context.job.stage}: the save at step {newest.step} was written by "
             f"{newest.world_size} ranks; laying it out for {context.world_size}",
             flush=True,
         )
-        with atomic_directory(relaid) as partial:
-            zero.relay(newest.path, partial)
+        with atomic_directory(resharded) as partial:
+            zero.reshard(newest.path, partial)
     context.barrier()
-    yield relaid
+    yield resharded
     context.barrier()
     if context.rank == 0:
-        shutil.rmtree(relaid)
+        shutil.rmtree(resharded)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from diffucoder.engine.reporter import metrics_table
 from diffucoder.io.atomic import is_complete
 from diffucoder.tracking import child_run
 
-MADE = "made"
+DONE_MARKER = "made"
 MODEL = "model"
 
 
@@ -67,7 +67,7 @@ def train(job: Job, worker: str, engine: EngineParams, name: str | None = None) 
     Raises:
         TrainingFailed: if a process ended badly.
     """
-    made = job.work / MADE
+    made = job.work / DONE_MARKER
     fingerprint = job.fingerprint()
     if not (is_complete(job.output) and made.exists() and made.read_text() == fingerprint):
         made.unlink(missing_ok=True)
@@ -75,10 +75,10 @@ def train(job: Job, worker: str, engine: EngineParams, name: str | None = None) 
             launch.run(job, worker, engine, environment)
         made.write_text(fingerprint)
     # Not before the line above: until then a kill must leave something to go on from.
-    checkpoints.discard(job.work)
+    checkpoints.delete_all(job.work)
     return metrics_table(job.work)
 
 
 def output_was_moved(work: Path) -> bool:
     """Whether the model that a job made in `work` has been moved to where the catalog keeps it."""
-    return (work / MADE).exists() and not is_complete(work / MODEL)
+    return (work / DONE_MARKER).exists() and not is_complete(work / MODEL)

@@ -10,8 +10,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffucoder.engine.distributed_env import place
-from diffucoder.engine.launch import EXIT_STOPPED, die_with_parent
+from diffucoder.engine.distributed_env import rank_variables
+from diffucoder.engine.launch import EXIT_INTERRUPTED, die_with_parent
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def main(module_name: str, job_file: str) -> int:
     die_with_parent()
     die_with_reader()
     # DeepSpeed asks for them even where the process group is open.
-    os.environ.update(place(os.environ))
+    os.environ.update(rank_variables(os.environ))
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     alone = world_size == 1
     stop_signals: list[int] = []
@@ -32,7 +32,7 @@ def main(module_name: str, job_file: str) -> int:
 
     import torch.distributed as dist
 
-    from diffucoder.engine.context import Context, Stopped
+    from diffucoder.engine.context import Context, Interrupted
     from diffucoder.engine.job import Job
     from diffucoder.engine.reporter import Reporter
     from diffucoder.errors import DiffucoderError
@@ -44,12 +44,12 @@ def main(module_name: str, job_file: str) -> int:
         context = Context(job, job.identity(), rank, world_size, device, reporter, stop_signals)
         importlib.import_module(module_name).work(job, context)
         reporter.close()
-    except Stopped as stopped:
+    except Interrupted as stopped:
         reporter.close()
         if rank == 0:
             print(stopped, flush=True)
         # Launchers take any other code for a failure, and report it at length.
-        return EXIT_STOPPED if alone else 0
+        return EXIT_INTERRUPTED if alone else 0
     except DiffucoderError as error:
         print(f"rank {rank}: {type(error).__name__}: {error}", flush=True)
         return 1

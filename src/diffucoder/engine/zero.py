@@ -60,7 +60,7 @@ class WithLoss(nn.Module):
 
 
 @dataclass
-class Skipped:
+class SkippedUpdates:
     """Updates that were left out because their gradient was not finite.
 
     Attributes:
@@ -82,7 +82,7 @@ class Engine:
     """A model in training.
 
     Attributes:
-        model: the model, for forward passes without gradient inside `gathered`.
+        model: the model, for forward passes without gradient inside `full_weights`.
         runtime: DeepSpeed's engine around it.
         training: what it was set up with.
         operations: of the training passes through the model on this rank.
@@ -93,7 +93,7 @@ class Engine:
     runtime: deepspeed.DeepSpeedEngine
     training: TrainingParams
     operations: Counter
-    skipped: Skipped = field(default_factory=Skipped)
+    skipped: SkippedUpdates = field(default_factory=SkippedUpdates)
 
     @property
     def device(self) -> torch.device:
@@ -230,7 +230,7 @@ def update(engine: Engine, learning_rate: float) -> float:
 
 
 @contextmanager
-def gathered(engine: Engine) -> Iterator["PreTrainedModel"]:
+def full_weights(engine: Engine) -> Iterator["PreTrainedModel"]:
     """The model for sampling, scoring and reading: all its weights, in training's precision.
 
     Nothing is dropped out, and layers that training would compute twice keep their caches.
@@ -264,13 +264,13 @@ def save(engine: Engine, folder: Path) -> None:
     )
 
 
-def load(engine: Engine, folder: Path, relaid: bool) -> None:
-    """Read back what `save` or `relay` wrote; all ranks call it.
+def load(engine: Engine, folder: Path, resharded: bool) -> None:
+    """Read back what `save` or `reshard` wrote; all ranks call it.
 
     Args:
         engine: what to restore.
         folder: the save.
-        relaid: whether `relay` wrote it.
+        resharded: whether `reshard` wrote it.
 
     Raises:
         BadCheckpoint: if there is no state below `folder`, or it cannot be read.
@@ -279,7 +279,7 @@ def load(engine: Engine, folder: Path, relaid: bool) -> None:
         # DeepSpeed would go on with untrained weights and say nothing.
         raise BadCheckpoint(f"{folder}: holds no {TAG!r} folder with DeepSpeed's state; {REMEDY}")
     # DeepSpeed reads this when it loads, but takes it with the settings it starts with.
-    engine.runtime._config.load_universal_checkpoint = relaid
+    engine.runtime._config.load_universal_checkpoint = resharded
     whole = all(weight.requires_grad for weight in engine.model.parameters())
     groups = engine.runtime.optimizer.param_groups
     own = [{key: group[key] for key in group if key != "params"} for group in groups]
@@ -289,7 +289,7 @@ def load(engine: Engine, folder: Path, relaid: bool) -> None:
         raise BadCheckpoint(f"{folder}: cannot be read ({error!r}); {REMEDY}") from error
     finally:
         engine.runtime._config.load_universal_checkpoint = False
-    if relaid:
+    if resharded:
         # ZeRO-3 gives every group the weight decay of the first, and all of them one count of
         # steps, which each would then advance.
         for group, values in zip(engine.runtime.optimizer.param_groups, own, strict=True):
@@ -298,7 +298,7 @@ def load(engine: Engine, folder: Path, relaid: bool) -> None:
             values["step"] = values["step"].clone()
 
 
-def relay(folder: Path, target: Path) -> None:
+def reshard(folder: Path, target: Path) -> None:
     """Lay out what `save` wrote under ZeRO for any number of ranks; one process calls it.
 
     Args:
@@ -342,7 +342,7 @@ def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> 
 
     # A bar that is redrawn in place makes a line of a log for every redraw.
     disable_progress_bar()
-    with gathered(engine) as model:
+    with full_weights(engine) as model:
         if engine.runtime.global_rank == 0:
             try:
                 with atomic_directory(path) as partial:

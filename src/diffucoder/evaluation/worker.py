@@ -13,7 +13,7 @@ from torch import nn
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.training import EngineParams
 from diffucoder.decoding import trace
-from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.job import Job
 from diffucoder.evaluation.generation import answer, fill_in
 from diffucoder.model import load
@@ -86,7 +86,7 @@ def _answers(
             for answered in answers:
                 yield answered
                 if context.stop_requested():
-                    raise Stopped(f"{job.stage}: stopped; the next run decodes from the start")
+                    raise Interrupted(f"{job.stage}: stopped; the next run decodes from the start")
                 if meter:
                     count = min(len(answered) * context.world_size, len(requests) - meter.done)
                     meter.advance(count, f"{checkpoint}, {label}")

@@ -74,7 +74,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    settle(target)
+    recover(target)
     partial = target.parent / f".{target.name}.{os.getpid()}.partial"
     partial.mkdir()
     try:
@@ -90,7 +90,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         raise
 
 
-def discard(directory: Path) -> None:
+def remove_atomically(directory: Path) -> None:
     """Delete a directory so that a kill leaves no half of it under its name.
 
     What an earlier kill left of such a deletion is deleted as well.
@@ -119,7 +119,7 @@ def _swap(partial: Path, target: Path) -> None:
         shutil.rmtree(previous)
 
 
-def settle(target: Path) -> None:
+def recover(target: Path) -> None:
     """Clear what earlier writers of the directory `target` left when they were killed.
 
     A replaced directory whose replacement never came is put back.

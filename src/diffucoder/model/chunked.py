@@ -24,7 +24,7 @@ class Head(NamedTuple):
     bias: Tensor | None
 
 
-class Swept(NamedTuple):
+class ChunkedLoss(NamedTuple):
     """Losses `[N]` (nats), whether the target is the likeliest token, gradients of the `Head`."""
 
     losses: Tensor
@@ -65,8 +65,8 @@ def weighted_cross_entropy(
     """
     if torch.is_grad_enabled():
         return _WeightedSum.apply(*head, targets_N, weights_N, chunk)
-    swept = _sweep(head, targets_N, chunk)
-    return (weights_N * swept.losses).sum(), swept.losses, swept.correct
+    result = _forward_backward(head, targets_N, chunk)
+    return (weights_N * result.losses).sum(), result.losses, result.correct
 
 
 class _Losses(Function):
@@ -81,14 +81,14 @@ class _Losses(Function):
     ) -> Tensor:
         ctx.save_for_backward(states_ND, weight_VD, bias_V, targets_N)
         ctx.chunk = chunk
-        return _sweep(Head(states_ND, weight_VD, bias_V), targets_N, chunk).losses
+        return _forward_backward(Head(states_ND, weight_VD, bias_V), targets_N, chunk).losses
 
     @staticmethod
-    def backward(ctx: Any, slopes_N: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_output_N: Tensor) -> tuple[Tensor | None, ...]:
         *head, targets_N = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        swept = _sweep(Head(*head), targets_N, ctx.chunk, slopes_N, wanted)
-        return *swept.gradients, None, None
+        result = _forward_backward(Head(*head), targets_N, ctx.chunk, grad_output_N, wanted)
+        return *result.gradients, None, None
 
 
 class _WeightedSum(Function):
@@ -103,34 +103,34 @@ class _WeightedSum(Function):
         chunk: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         head = Head(states_ND, weight_VD, bias_V)
-        swept = _sweep(head, targets_N, chunk, weights_N, ctx.needs_input_grad[:3])
-        ctx.save_for_backward(*swept.gradients)
-        ctx.mark_non_differentiable(swept.losses, swept.correct)
-        return (weights_N * swept.losses).sum(), swept.losses, swept.correct
+        result = _forward_backward(head, targets_N, chunk, weights_N, ctx.needs_input_grad[:3])
+        ctx.save_for_backward(*result.gradients)
+        ctx.mark_non_differentiable(result.losses, result.correct)
+        return (weights_N * result.losses).sum(), result.losses, result.correct
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         # In place: the head's gradient is as large as the head.
-        scaled = [None if saved is None else saved.mul_(slope) for saved in ctx.saved_tensors]
+        scaled = [None if saved is None else saved.mul_(grad_output) for saved in ctx.saved_tensors]
         return *scaled, None, None, None
 
 
 @torch.no_grad()
-def _sweep(
+def _forward_backward(
     head: Head,
     targets_N: Tensor,
     chunk: int,
-    slopes_N: Tensor | None = None,
+    grad_output_N: Tensor | None = None,
     wanted: tuple[bool, ...] = (False, False, False),
-) -> Swept:
+) -> ChunkedLoss:
     """Walk over the positions.
 
     Args:
         head: as in `cross_entropy`.
         targets_N: tokens.
         chunk: as in `cross_entropy`.
-        slopes_N: derivative of whatever is differentiated with respect to each loss; None makes
-            no gradient.
+        grad_output_N: derivative of whatever is differentiated with respect to each loss; None
+            makes no gradient.
         wanted: which gradients to make: of states, weight, bias.
     """
     states_ND, weight_VD, bias_V = head
@@ -153,11 +153,11 @@ def _sweep(
             total_C1 = logits_CV.exp_().sum(1, keepdim=True)
             losses_N[part] = (total_C1.log() - target_C1)[:, 0]
             correct_N[part] = (likeliest_C1 == targets_C1)[:, 0]
-            if slopes_N is None:
+            if grad_output_N is None:
                 continue
-            slopes_C1 = slopes_N[part, None].to(wide)
-            logits_CV *= slopes_C1 / total_C1
-            logits_CV.scatter_add_(1, targets_C1, -slopes_C1)
+            grad_output_C1 = grad_output_N[part, None].to(wide)
+            logits_CV *= grad_output_C1 / total_C1
+            logits_CV.scatter_add_(1, targets_C1, -grad_output_C1)
             grad_logits_CV = logits_CV.to(states_ND.dtype)
             if grad_states_ND is not None:
                 torch.mm(grad_logits_CV, weight_VD, out=grad_states_ND[part])
@@ -170,7 +170,7 @@ def _sweep(
         None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype),
         None if grad_bias_V is None else grad_bias_V.to(bias_V.dtype),
     )
-    return Swept(losses_N, correct_N, gradients)
+    return ChunkedLoss(losses_N, correct_N, gradients)
 
 
 def _add_product(total_VD: Tensor, left_VC: Tensor, right_CD: Tensor) -> None:

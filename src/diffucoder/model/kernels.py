@@ -33,12 +33,12 @@ class Segments(NamedTuple):
     """Runs of positions that see themselves alone, all rows laid end to end.
 
     Attributes:
-        bounds: int32 `[S + 1]`, where each begins, and T.
-        longest: positions of the longest.
+        cu_seqlens: int32 `[S + 1]`, where each begins, and T.
+        max_seqlen: positions of the longest.
     """
 
-    bounds: Tensor
-    longest: int
+    cu_seqlens: Tensor
+    max_seqlen: int
 
 
 def segments(document_ids_BL: Tensor) -> Segments:
@@ -50,8 +50,8 @@ def segments(document_ids_BL: Tensor) -> Segments:
     begins_BL = torch.ones_like(document_ids_BL, dtype=torch.bool)
     begins_BL[:, 1:] = document_ids_BL[:, 1:] != document_ids_BL[:, :-1]
     starts_S = begins_BL.flatten().nonzero()[:, 0].int()
-    bounds = nn.functional.pad(starts_S, (0, 1), value=begins_BL.numel())
-    return Segments(bounds, int(bounds.diff().max()))
+    cu_seqlens = nn.functional.pad(starts_S, (0, 1), value=begins_BL.numel())
+    return Segments(cu_seqlens, int(cu_seqlens.diff().max()))
 
 
 def document_attention(model: nn.Module, document_ids_BL: Tensor) -> Tensor | Segments:
@@ -69,12 +69,12 @@ def document_attention(model: nn.Module, document_ids_BL: Tensor) -> Tensor | Se
 def forward_inputs(model: nn.Module, attention: Tensor | Segments | None) -> dict[str, Any]:
     """The arguments of a transformers body that make it attend so."""
     if isinstance(attention, Segments):
-        bounds, longest = attention
+        cu_seqlens, max_seqlen = attention
         return {
-            "cu_seq_lens_q": bounds,
-            "cu_seq_lens_k": bounds,
-            "max_length_q": longest,
-            "max_length_k": longest,
+            "cu_seq_lens_q": cu_seqlens,
+            "cu_seq_lens_k": cu_seqlens,
+            "max_length_q": max_seqlen,
+            "max_length_k": max_seqlen,
         }
     if attention is not None and attention.dim() == 4:
         _say_what_masks_cost(model.config._attn_implementation)
@@ -96,7 +96,8 @@ def attention_by(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
     """An attention function of transformers: `kernel` where segments are given, else sdpa.
 
     Args:
-        kernel: `kernel(query_THD, key_TGD, value_TGD, bounds, longest, scale)` -> `[T, H, D]`.
+        kernel: `kernel(query_THD, key_TGD, value_TGD, cu_seqlens, max_seqlen, scale)`, which gives
+            `[T, H, D]`.
     """
 
     def attend(
@@ -130,8 +131,8 @@ def _flash(
     query_THD: Tensor,
     key_TGD: Tensor,
     value_TGD: Tensor,
-    bounds: Tensor,
-    longest: int,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
     scale: float,
 ) -> Tensor:
     from flash_attn import flash_attn_varlen_func
@@ -140,10 +141,10 @@ def _flash(
         query_THD,
         key_TGD,
         value_TGD,
-        bounds,
-        bounds,
-        longest,
-        longest,
+        cu_seqlens,
+        cu_seqlens,
+        max_seqlen,
+        max_seqlen,
         softmax_scale=scale,
         causal=False,
     )
@@ -153,8 +154,8 @@ def _varlen(
     query_THD: Tensor,
     key_TGD: Tensor,
     value_TGD: Tensor,
-    bounds: Tensor,
-    longest: int,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
     scale: float,
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
@@ -168,7 +169,9 @@ def _varlen(
         key_TGD, value_TGD = (
             part.repeat_interleave(groups, dim=1) for part in (key_TGD, value_TGD)
         )
-    return varlen_attn(query_THD, key_TGD, value_TGD, bounds, bounds, longest, longest, **options)
+    return varlen_attn(
+        query_THD, key_TGD, value_TGD, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, **options
+    )
 
 
 def register() -> None:

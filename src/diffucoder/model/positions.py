@@ -31,11 +31,11 @@ def packed_position_ids(document_ids_BL: Tensor) -> Tensor:
         int64 `[B, L]`.
     """
     places_L = torch.arange(document_ids_BL.shape[1], device=document_ids_BL.device)
-    begins_BL = ~follows(document_ids_BL)
+    begins_BL = ~predictable_mask(document_ids_BL)
     return places_L - (places_L * begins_BL).cummax(-1).values
 
 
-def follows(document_ids_BL: Tensor) -> Tensor:
+def predictable_mask(document_ids_BL: Tensor) -> Tensor:
     """Which positions come after another one of the same document: bool `[B, L]`.
 
     With the shift-by-one a token is predicted at the position before it; the first token of a

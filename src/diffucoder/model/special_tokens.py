@@ -44,7 +44,9 @@ def new_token_ids(
     return sorted(set(wanted_ids.values()) - set(known_ids.values()))
 
 
-def grow(model: PreTrainedModel, new_ids: Sequence[int], generator: torch.Generator) -> None:
+def add_token_embeddings(
+    model: PreTrainedModel, new_ids: Sequence[int], generator: torch.Generator
+) -> None:
     """Give new tokens a place in the vocabulary, in place.
 
     Their rows of the input embedding, and of the output head where it is not tied, become the

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffucoder.diffusion.draws import Draws, split
+from diffucoder.diffusion.generators import Generators, split
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
@@ -36,7 +36,7 @@ def estimates(
     estimator: Estimator,
     model: nn.Module,
     batch: CompletionBatch,
-    generator: Draws,
+    generator: Generators,
     count: int,
     forwards: int,
 ) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.loop import MicroBatch, StepMetrics, optimizer_step
-from diffucoder.engine.zero import Engine, gathered
+from diffucoder.engine.zero import Engine, full_weights
 from diffucoder.model.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
@@ -106,7 +106,7 @@ def inner_updates(
         return []
     iterations = []
     # The reference is scored in there too: in the precision of the policy.
-    with torch.no_grad(), gathered(engine) as policy:
+    with torch.no_grad(), full_weights(engine) as policy:
         for iteration in range(params.num_iterations):
             micro_batches = []
             for chunk, part in parts:

@@ -8,7 +8,7 @@ import torch
 from diffucoder.config.lab import LabParams
 from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.decoding import generate
-from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.job import Job
 from diffucoder.errors import BadData
 from diffucoder.model import load
@@ -43,7 +43,7 @@ def work(job: Job, context: Context) -> None:
         noise += lab_measurements.gradient_rows(*shared, few, reference_N, lab)
         cost.append(lab_measurements.cost_row(estimator, label, model, few))
         if context.stop_requested():
-            raise Stopped("lab: stopped; the next run measures from the start")
+            raise Interrupted("lab: stopped; the next run measures from the start")
     for kind, rows in (("noise", noise), ("cost", cost)):
         part = job.output / f"{kind}-{context.rank:05d}.parquet"
         pd.DataFrame(rows).to_parquet(part, index=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffucoder.data.packing import FILLER
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt
-from diffucoder.model.positions import follows
+from diffucoder.model.positions import predictable_mask
 from diffucoder.training.packed import PackedTokens
 
 
@@ -35,7 +35,7 @@ def adaptation_row(
         A batch of this one row, whose `document_ids` are -1 on what was cut off.
     """
     document_ids_L = truncated(row.document_ids, truncated_share, generator)
-    maskable_BL = follows(document_ids_L[None])
+    maskable_BL = predictable_mask(document_ids_L[None])
     maskable_BL[:, : clean_prefix(len(document_ids_L), prefix_share, generator)] = False
     return corrupt(row.input_ids[None], maskable_BL, mask_token_id, generator, document_ids_L[None])
 

@@ -22,9 +22,9 @@ from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
 from diffucoder.model.compute import configure
 from diffucoder.model.loss import LossOutput
-from diffucoder.model.positions import follows, packed_position_ids
+from diffucoder.model.positions import packed_position_ids, predictable_mask
 from diffucoder.model.projection import aligned_states
-from diffucoder.model.special_tokens import grow, new_token_ids
+from diffucoder.model.special_tokens import add_token_embeddings, new_token_ids
 from diffucoder.training.packed import PackedTokens, packed_rows
 
 
@@ -59,7 +59,7 @@ def _take_over(job: Job, context: Context, source: str) -> None:
     context.reporter.rewind(None)
     model, known = load(source)
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
-    grow(model, new_token_ids(known, tokenizer, source), context.generator())
+    add_token_embeddings(model, new_token_ids(known, tokenizer, source), context.generator())
     with atomic_directory(job.output) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
@@ -72,7 +72,7 @@ def prepare(
     batch = PackedTokens.stack(rows)
     return MicroBatch(
         batch,
-        denominator=float(follows(batch.document_ids).sum()),
+        denominator=float(predictable_mask(batch.document_ids).sum()),
         tokens=batch.input_ids.numel(),
     )
 
@@ -86,7 +86,7 @@ def next_token_loss(model: nn.Module, batch: PackedTokens, denominator: float) -
         denominator: predicted tokens of the whole optimizer step.
     """
     tokens_BL, documents_BL = batch.input_ids, batch.document_ids
-    predicted_BL = follows(documents_BL)
+    predicted_BL = predictable_mask(documents_BL)
     states_BLD = aligned_states(
         model, tokens_BL, causal_mask(documents_BL), packed_position_ids(documents_BL)
     )

@@ -65,7 +65,7 @@ def work(job: Job, context: Context) -> None:
     recipe = Recipe(reference, estimator, objective)
     weights = sum(weight.numel() for weight in reference.parameters())
     # All views of an estimate wait for the backward pass together.
-    announce(context, model, training, longest, estimator.forwards, beside=weights)
+    announce(context, model, training, longest, estimator.forwards, frozen_params=weights)
     engine = zero.initialize(model, training)
     start, extra = resume.resume(context, engine)
     delete_rollouts_after(context, start)
@@ -96,7 +96,7 @@ def work(job: Job, context: Context) -> None:
                 stage = next_stage(stage, stages, metrics["pass_rate"], params.curriculum.threshold)
             context.reporter.log(step + 1, metrics)
             if (step + 1) % params.ref_model_sync_steps == 0:
-                with zero.gathered(engine) as policy:
+                with zero.full_weights(engine) as policy:
                     lora.restore(reference, lora.trained(policy))
             if (step + 1) % params.validation.every == 0 or step + 1 == params.training.steps:
                 newest = validate(context, engine, sampler, tasks["validation"], step + 1)
@@ -189,7 +189,7 @@ def one_step(
     ]
     first_row = context.share(params.training.batch_size).start
     began = time.monotonic()
-    with zero.gathered(engine) as policy:
+    with zero.full_weights(engine) as policy:
         rollout = sampler.generate_rollouts(policy, chosen, step, first_row, spares)
     sampled = time.monotonic()
     iterations = inner_updates(
@@ -224,7 +224,7 @@ def validate(
     context: Context, engine: zero.Engine, sampler: Sampler, tasks: list[Task], step: int
 ) -> float:
     """Pass rate on the validation problems after `step` steps."""
-    with zero.gathered(engine) as policy:
+    with zero.full_weights(engine) as policy:
         score = sampler.validate(policy, tasks)
     context.reporter.log(step, {"validation/pass_rate": score})
     return score

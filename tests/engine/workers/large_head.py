@@ -9,7 +9,7 @@ from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, optimizer_step
-from diffucoder.engine.zero import gathered, initialize
+from diffucoder.engine.zero import full_weights, initialize
 from diffucoder.model.loss import LossOutput
 from diffucoder.model.projection import limit_logits
 
@@ -40,7 +40,7 @@ def train(
         count = LENGTH * len(rows)
         batch = MicroBatch(NoisedBatch.concatenate(rows), float(count), count)
         optimizer_step(engine, [batch], _loss)
-    with gathered(engine) as whole:
+    with full_weights(engine) as whole:
         return {name: value.detach().clone() for name, value in whole.named_parameters()}
 
 

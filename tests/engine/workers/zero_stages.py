@@ -7,7 +7,7 @@ from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import optimizer_step
-from diffucoder.engine.zero import gathered, initialize
+from diffucoder.engine.zero import full_weights, initialize
 
 
 def work(job: Job, context: Context) -> None:
@@ -36,6 +36,6 @@ def train(
             generators = [context.generator(step, number) for number in numbers]
             prepared.append(prepare(rows_between(numbers.start, numbers.stop), step, generators))
         records.append(optimizer_step(engine, prepared, loss))
-    with gathered(engine) as model:
+    with full_weights(engine) as model:
         weights = {name: value.detach().clone() for name, value in model.named_parameters()}
     return weights, records

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import special_ids
-from diffucoder.engine.context import Stopped
+from diffucoder.engine.context import Interrupted
 from diffucoder.engine.stage import new_job
 from diffucoder.pipelines.grpo.nodes import read_rollouts
 
@@ -68,6 +68,6 @@ def test_a_mastered_stage_gives_less_and_a_resumed_run_stays_there(
 
     # The whole program but its last line passes; its first line alone does not.
     assert run("whole") == ([1, 2, 2], [True, False, False])
-    with pytest.raises(Stopped, match="stopped and saved after step 1"):
+    with pytest.raises(Interrupted, match="stopped and saved after step 1"):
         run("cut", 15)
     assert run("cut") == ([1, 2, 2], [True, False, False])

@@ -16,7 +16,7 @@ from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
 from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine import resume, zero
-from diffucoder.engine.context import Context, Stopped
+from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.reporter import Reporter
 from diffucoder.engine.stage import new_job
 from diffucoder.engine.training_metrics import TrainingMetrics
@@ -179,7 +179,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
         return load(job.output)[0].state_dict(), read_rollouts(job.work), records
 
     weights, rollouts, records = run("whole")
-    with pytest.raises(Stopped, match="stopped and saved after step 1"):
+    with pytest.raises(Interrupted, match="stopped and saved after step 1"):
         run("cut", 15)
     resumed, its_rollouts, its_records = run("cut")
     assert all(torch.equal(weights[name], weight) for name, weight in resumed.items())
@@ -202,7 +202,7 @@ def test_reference_is_synced_as_often_as_said(
     job.work.mkdir()
     reporter = Reporter(job.work, 1)
     here = Context(job, job.identity(), 0, 1, torch.device("cpu"), reporter, [15])
-    with pytest.raises(Stopped):
+    with pytest.raises(Interrupted):
         train(job, here)
     model, _ = load(checkpoint)
     start = copy.deepcopy(model.state_dict())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
@@ -46,7 +46,9 @@ class Recording(Coupled):
     reference: nn.Module
     seen: list[tuple[str, tuple[bytes, ...]]] = field(default_factory=list)
 
-    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
+    def log_likelihood(
+        self, model: nn.Module, batch: CompletionBatch, generator: Generators
+    ) -> Tensor:
         who = "new" if torch.is_grad_enabled() else "old"
         who = "reference" if model is self.reference else who
         states = tuple(draws.get_state().numpy().tobytes() for draws in generator)

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.data.tokenizer import special_ids
-from diffucoder.diffusion.corruption import hide
+from diffucoder.diffusion.corruption import mask_tokens
 from diffucoder.model import set_bidirectional
 from diffucoder.model.shift import aligned_logits
 from diffucoder.training.instruction import instruction_loss, pairs_between, prepare
@@ -37,7 +37,7 @@ def test_a_model_learns_the_answer_and_the_padding_behind_it(
         row = torch.tensor([prompt + answer])
         hidden = torch.arange(10)[None] >= 2
         with torch.no_grad():
-            logits = aligned_logits(model(hide(row, hidden, special.mask)).logits)
+            logits = aligned_logits(model(mask_tokens(row, hidden, special.mask)).logits)
         assert logits[0, 2:].argmax(-1).tolist() == answer
 
 

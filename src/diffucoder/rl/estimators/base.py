@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.views import View, view_log_probs
@@ -47,14 +47,16 @@ class Estimator(ABC):
         return False
 
     @abstractmethod
-    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+    def views(self, batch: CompletionBatch, generator: Generators) -> Iterator[View]:
         """The views of one estimate; the draws come from `generator` alone.
 
         Equal generator states give equal masks. With a generator a row they depend neither on
         the row's neighbours nor on padding.
         """
 
-    def log_likelihood(self, model: nn.Module, batch: CompletionBatch, generator: Draws) -> Tensor:
+    def log_likelihood(
+        self, model: nn.Module, batch: CompletionBatch, generator: Generators
+    ) -> Tensor:
         """Estimated log-likelihood of each completion token, in nats.
 
         Args:
@@ -76,7 +78,7 @@ class Estimator(ABC):
         return total_BL / self.divisor
 
     def bounds(
-        self, model: nn.Module, batch: CompletionBatch, generator: Draws, power: float
+        self, model: nn.Module, batch: CompletionBatch, generator: Generators, power: float
     ) -> tuple[Tensor, Tensor]:
         """The ELBO's and the EUBO's estimate for each token, from the same forward passes.
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from diffucoder.diffusion.corruption import coupled_masks
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.rl.estimators.paired import Paired
 
 
@@ -35,6 +35,6 @@ class Coupled(Paired):
 
     name: ClassVar[str] = "coupled"
 
-    def halves(self, maskable_BL: Tensor, t_B: Tensor, source: Draws) -> tuple[Tensor, Tensor]:
+    def halves(self, maskable_BL: Tensor, t_B: Tensor, source: Generators) -> tuple[Tensor, Tensor]:
         """Each position in exactly one of the two."""
         return coupled_masks(maskable_BL, t_B, source)

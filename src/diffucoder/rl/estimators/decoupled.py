@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from diffucoder.diffusion.corruption import sample_mask
-from diffucoder.diffusion.draws import Draws, split
+from diffucoder.diffusion.generators import Generators, split
 from diffucoder.rl.estimators.paired import Paired
 
 
@@ -22,7 +22,7 @@ class Decoupled(Paired):
 
     name: ClassVar[str] = "decoupled"
 
-    def halves(self, maskable_BL: Tensor, t_B: Tensor, source: Draws) -> tuple[Tensor, Tensor]:
+    def halves(self, maskable_BL: Tensor, t_B: Tensor, source: Generators) -> tuple[Tensor, Tensor]:
         """Two independent draws, each from a source of its own."""
         first, second = split(source, 2)
         return (

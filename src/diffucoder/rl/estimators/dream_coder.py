@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diffucoder.diffusion.corruption import coupled_masks
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
@@ -33,7 +33,7 @@ class DreamCoder(Estimator):
         """One for each half."""
         return 2
 
-    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+    def views(self, batch: CompletionBatch, generator: Generators) -> Iterator[View]:
         """The two halves."""
         t_B = sample_times(len(batch.completion_ids), generator, 0.0, 1.0)
         halves = coupled_masks(batch.context_mask, t_B.to(batch.completion_ids.device), generator)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diffucoder.diffusion.draws import Draws, uniform
+from diffucoder.diffusion.generators import Generators, uniform
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
@@ -42,7 +42,7 @@ class FullMask(Estimator):
         """One."""
         return 1
 
-    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+    def views(self, batch: CompletionBatch, generator: Generators) -> Iterator[View]:
         """The one view."""
         if self.prompt_masking == 0:
             yield View(batch.context_mask)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from diffucoder.diffusion.draws import Draws, split
+from diffucoder.diffusion.generators import Generators, split
 from diffucoder.diffusion.schedule import SMALLEST_TIME, sample_times
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
@@ -66,11 +66,11 @@ class MonteCarlo(Estimator):
         """Every view is a draw of the ELBO's."""
         return True
 
-    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+    def views(self, batch: CompletionBatch, generator: Generators) -> Iterator[View]:
         """One random view for each draw."""
         for index, source in enumerate(split(generator, self.draws)):
             yield random_view(batch, self.times(len(batch.completion_ids), index, source), source)
 
-    def times(self, rows: int, index: int, source: Draws) -> Tensor:
+    def times(self, rows: int, index: int, source: Generators) -> Tensor:
         """Times of draw number `index`, one a row: float32 `[rows]`."""
         return sample_times(rows, source, self.low, self.high)

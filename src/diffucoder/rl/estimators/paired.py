@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from diffucoder.diffusion.draws import Draws, split
+from diffucoder.diffusion.generators import Generators, split
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
@@ -67,7 +67,7 @@ class Paired(Estimator):
         """The full view is no draw of the ELBO's."""
         return not self.full_view
 
-    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+    def views(self, batch: CompletionBatch, generator: Generators) -> Iterator[View]:
         """The full view, then the two halves of each pair."""
         if self.full_view:
             yield View(batch.context_mask)
@@ -80,5 +80,5 @@ class Paired(Estimator):
             yield View(second_BL, 1 - t_B)
 
     @abstractmethod
-    def halves(self, maskable_BL: Tensor, t_B: Tensor, source: Draws) -> tuple[Tensor, Tensor]:
+    def halves(self, maskable_BL: Tensor, t_B: Tensor, source: Generators) -> tuple[Tensor, Tensor]:
         """What the two views of a pair hide: the first with probability t, the second 1 - t."""

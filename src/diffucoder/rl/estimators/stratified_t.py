@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.rl.estimators.monte_carlo import MonteCarlo
 
@@ -26,7 +26,7 @@ class StratifiedT(MonteCarlo):
 
     name: ClassVar[str] = "stratified_t"
 
-    def times(self, rows: int, index: int, source: Draws) -> Tensor:
+    def times(self, rows: int, index: int, source: Generators) -> Tensor:
         """Times from part number `index` of the range."""
         width = (self.high - self.low) / self.draws
         low = self.low + index * width

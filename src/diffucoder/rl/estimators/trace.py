@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.errors import BadData, BadParameters
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
@@ -47,7 +47,7 @@ class Trace(Estimator):
         """One for each group of steps."""
         return -(-self.steps // self.group)
 
-    def views(self, batch: CompletionBatch, generator: Draws) -> Iterator[View]:
+    def views(self, batch: CompletionBatch, generator: Generators) -> Iterator[View]:
         """One view for each group of steps, in their order.
 
         Raises:

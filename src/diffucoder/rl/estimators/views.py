@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffucoder.diffusion.corruption import hide, sample_mask
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.corruption import mask_tokens, sample_mask
+from diffucoder.diffusion.generators import Generators
 from diffucoder.model.positions import position_ids
 from diffucoder.model.projection import aligned_states, token_log_probs
 from diffucoder.rl.batch import CompletionBatch
@@ -34,7 +34,7 @@ class View:
     prompt_hidden: Tensor | None = None
 
 
-def random_view(batch: CompletionBatch, t_B: Tensor, source: Draws) -> View:
+def random_view(batch: CompletionBatch, t_B: Tensor, source: Generators) -> View:
     """Each canvas position hidden with its row's probability t, independently."""
     t_B = t_B.to(batch.completion_ids.device)
     return View(sample_mask(batch.context_mask, t_B, source), t_B)
@@ -59,8 +59,8 @@ def view_log_probs(
     """
     prompt_BQ = batch.prompt_ids
     if view.prompt_hidden is not None:
-        prompt_BQ = hide(prompt_BQ, view.prompt_hidden, mask_token_id)
-    noised_BL = hide(batch.completion_ids, view.hidden, mask_token_id)
+        prompt_BQ = mask_tokens(prompt_BQ, view.prompt_hidden, mask_token_id)
+    noised_BL = mask_tokens(batch.completion_ids, view.hidden, mask_token_id)
     tokens_BT = torch.cat([prompt_BQ, noised_BL], dim=1)
     attended_BT = torch.cat([batch.prompt_mask, batch.context_mask], dim=1)
     kept_U, row_B = _different(torch.stack([tokens_BT, attended_BT.long()], 1))

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.model.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
@@ -38,7 +38,7 @@ class Objective(ABC):
         estimator: Estimator,
         model: nn.Module,
         batch: CompletionBatch,
-        generator: Draws,
+        generator: Generators,
         weights_B: Tensor,
     ) -> Tensor:
         """The scores that the loss takes: float32 `[B, L]`."""

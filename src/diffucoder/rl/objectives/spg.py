@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from diffucoder.diffusion.draws import Draws
+from diffucoder.diffusion.generators import Generators
 from diffucoder.model.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators import Estimator
@@ -41,7 +41,7 @@ class Spg(Objective):
         estimator: Estimator,
         model: nn.Module,
         batch: CompletionBatch,
-        generator: Draws,
+        generator: Generators,
         weights_B: Tensor,
     ) -> Tensor:
         """The bound that each completion's advantage asks for: float32 `[B, L]`."""

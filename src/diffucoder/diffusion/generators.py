@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Draws = torch.Generator | Sequence[torch.Generator]
+Generators = torch.Generator | Sequence[torch.Generator]
 
 
-def split(generator: Draws, count: int) -> list[Draws]:
+def split(generator: Generators, count: int) -> list[Generators]:
     """Make `count` independent sources from one.
 
     However much one of them draws, the others give the same numbers.
@@ -24,7 +24,7 @@ def split(generator: Draws, count: int) -> list[Draws]:
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
 
-def uniform(rows: int, length: int, generator: Draws) -> Tensor:
+def uniform(rows: int, length: int, generator: Generators) -> Tensor:
     """Uniform numbers on [0, 1): float32 `[rows, length]` on the generator's device.
 
     Draws run position by position, so that a longer row begins with the draws of a shorter one.

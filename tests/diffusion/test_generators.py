@@ -4,7 +4,7 @@ from helpers import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffucoder.diffusion.draws import split, uniform
+from diffucoder.diffusion.generators import split, uniform
 
 
 @given(
