@@ -284,7 +284,7 @@ def under_engine(size: str, stage: int, attention: str, device: torch.device) ->
             "engine": {
                 "launcher": "local",
                 "hostfile": None,
-                "ranks": 1,
+                "nproc_per_node": 1,
                 "threads": torch.get_num_threads(),
                 "zero_stage": stage,
                 "precision": "bf16" if device.type == "cuda" else "fp32",

@@ -153,7 +153,6 @@ def prepare(
     A fused AdamW and recomputed activations change memory, and numbers by rounding alone.
     """
     import torch
-    from kedro.config import OmegaConfigLoader
     from transformers import AutoModelForCausalLM
 
     from diffucoder import settings
@@ -169,7 +168,9 @@ def prepare(
     from diffucoder.rl.update import Recipe
     from diffucoder.training.grpo import read_tasks
 
-    loader = OmegaConfigLoader(str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS, env="base")
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS, env="base"
+    )
     read = loader["parameters"]["grpo"]
     read["training"]["optimizer"]["fused"] = True
     if model == "wide":

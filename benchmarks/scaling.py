@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kedro.config import OmegaConfigLoader
-from omegaconf.resolvers import oc
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from diffucoder import settings
 from diffucoder.config.adaptation import AdaptationParams
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.instruction import InstructionParams
@@ -143,12 +142,8 @@ def grpo_step(model: Model, grpo: GrpoParams, length: int, views: int) -> tuple[
 
 def parameters(stage: str) -> dict[str, Any]:
     """A stage's parameters in the environment `paper`."""
-    loader = OmegaConfigLoader(
-        str(ROOT / "conf"),
-        env="paper",
-        base_env="base",
-        merge_strategy={"parameters": "soft"},
-        custom_resolvers={"oc.env": oc.env, "project": lambda path="": str(ROOT / path)},
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(ROOT / "conf"), env="paper", **settings.CONFIG_LOADER_ARGS
     )
     return loader["parameters"][stage]
 
@@ -177,7 +172,7 @@ def days(hours: float) -> str:
 
 # Changes to conf/paper's engine by number of GPUs.
 SETTINGS: dict[int, dict[str, Any]] = {
-    1: {"ranks": 1, "zero_stage": 1, "offload": "optimizer"},
+    1: {"nproc_per_node": 1, "zero_stage": 1, "offload": "optimizer"},
     8: {},
     64: {},
 }

@@ -12,6 +12,7 @@ from kedro.config import OmegaConfigLoader
 
 from diffucoder import settings
 from diffucoder.config.check import validated
+from diffucoder.config.expand import DEFAULTS
 from diffucoder.config.root import Parameters
 from diffucoder.hooks.graph import data_inputs
 from diffucoder.pipeline_registry import STAGES, STUDIES, register_pipelines
@@ -23,7 +24,8 @@ CONF = settings.ROOT / "conf"
 def loader(env: str) -> OmegaConfigLoader:
     # The pattern that kedro-mlflow adds.
     patterns = {"config_patterns": {"mlflow": ["mlflow*"]}}
-    return OmegaConfigLoader(str(CONF), env=env, **settings.CONFIG_LOADER_ARGS | patterns)
+    arguments = settings.CONFIG_LOADER_ARGS | patterns
+    return settings.CONFIG_LOADER_CLASS(str(CONF), env=env, **arguments)
 
 
 def kedro(*arguments: str, cwd: Path = settings.ROOT) -> subprocess.CompletedProcess[str]:
@@ -43,7 +45,7 @@ def test_overlays_change_base_softly(env: str) -> None:
     base = validated(Parameters, loader("local")["parameters"], "base").model_dump(mode="json")
     assert merged != base
     for file in (CONF / env / "parameters").glob("*.yml"):
-        assert set(yaml.safe_load(file.read_text())) <= set(base)
+        assert set(yaml.safe_load(file.read_text())) <= set(base) | set(DEFAULTS)
 
 
 def test_runs_are_kept_in_the_project_whatever_the_working_directory(

@@ -15,6 +15,7 @@ for _switch in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELE
 # These import mlflow, which reads its switch then.
 from diffucoder.config.root import Parameters  # noqa: E402
 from diffucoder.hooks.catalog import FreshCatalog  # noqa: E402
+from diffucoder.hooks.config_loader import ExpandingConfigLoader  # noqa: E402
 from diffucoder.hooks.inputs import InputsHook  # noqa: E402
 from diffucoder.hooks.parameters import ParametersHook  # noqa: E402
 from diffucoder.hooks.provenance import ProvenanceHook  # noqa: E402
@@ -34,6 +35,7 @@ HOOKS = (
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
 
 SESSION_CLASS = RunClosingSession
+CONFIG_LOADER_CLASS = ExpandingConfigLoader
 DATA_CATALOG_CLASS = FreshCatalog
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffucoder.config.training import EngineParams, TrainingParams
+from diffucoder.config.engine import EngineParams
+from diffucoder.config.training import TrainingParams
 from diffucoder.engine.job import Job
 from diffucoder.engine.launch import run
 
@@ -34,7 +35,7 @@ TRAINING: dict[str, Any] = {
     "engine": {
         "launcher": "local",
         "hostfile": None,
-        "ranks": 1,
+        "nproc_per_node": 1,
         "threads": 1,
         "zero_stage": 0,
         "precision": "fp32",

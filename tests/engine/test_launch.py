@@ -99,7 +99,7 @@ def two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
     def of(launcher: str) -> dict[str, Any]:
         hostfile = str(hosts) if launcher == "hostfile" else None
-        return {"ranks": 2, "launcher": launcher, "hostfile": hostfile}
+        return {"nproc_per_node": 2, "launcher": launcher, "hostfile": hostfile}
 
     return of
 
@@ -107,7 +107,7 @@ def two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 NODE = """
 import sys
 from pathlib import Path
-from diffucoder.config.training import EngineParams
+from diffucoder.config.engine import EngineParams
 from diffucoder.engine import job, launch
 todo = job.Job.load(Path(sys.argv[1]))
 engine = EngineParams.model_validate(todo.parameters["training"]["engine"])

@@ -56,7 +56,7 @@ def test_two_ranks_that_split_the_head_train_like_one(
     context_of: Callable[[Job], Context],
     run_job: Callable[..., None],
 ) -> None:
-    params = training(steps=3, engine={"ranks": 2, "zero_stage": 3})
+    params = training(steps=3, engine={"nproc_per_node": 2, "zero_stage": 3})
     shared = job(params, logits_mib=IN_CHUNKS)
     run_job(shared, "large_head")
     alone = training(steps=3)

@@ -121,7 +121,7 @@ def test_two_ranks_train_like_one(
     context_of: Callable[[Job], Context],
     run_job: Callable[..., None],
 ) -> None:
-    params = training(steps=2, engine={"ranks": 2, "micro_batch": 2})
+    params = training(steps=2, engine={"nproc_per_node": 2, "micro_batch": 2})
     shared = job(params, stages=[0, 1, 2, 3])
     run_job(shared, "zero_stages")
     results = torch.load(shared.output, weights_only=True)

@@ -143,7 +143,7 @@ def test_two_ranks_and_then_one_train_adapters_like_one(
     adapters = PARAMS.model_dump()
     alone = job(training(), "alone", lora=adapters)
     assert ranks.wait(*ranks.start(alone, "tiny_stage", 1)) == [0]
-    params = training(engine={"ranks": 2, "zero_stage": zero_stage, "micro_batch": 2})
+    params = training(engine={"nproc_per_node": 2, "zero_stage": zero_stage, "micro_batch": 2})
     cut = job(params, "cut", lora=adapters, fault={"kind": "stop", "step": 2})
     assert ranks.wait(*ranks.start(cut, "tiny_stage", 2)) == [0, 0]
     assert checkpoints.latest(cut.work).step == 3

@@ -87,7 +87,12 @@ def test_states_are_what_deepspeed_estimates(
             _, theirs, _ = estimate_zero3_model_states_mem_needs(
                 LARGE.weights, LARGE.largest, cpu_offload_params=False, **numbers
             )
-        engine = {"precision": "bf16", "zero_stage": stage, "offload": offload, "ranks": ranks}
+        engine = {
+            "precision": "bf16",
+            "zero_stage": stage,
+            "offload": offload,
+            "nproc_per_node": ranks,
+        }
         plan = estimate(LARGE, training(engine=engine).engine, ranks)
         assert plan.states == pytest.approx(theirs, rel=1e-6)
 
@@ -121,7 +126,9 @@ def test_what_does_not_fit_is_refused_with_a_setting_that_would(
     remedy: str,
     training: Callable[..., TrainingParams],
 ) -> None:
-    given = training(engine={"precision": "bf16", "zero_stage": 1, "ranks": ranks, **engine}).engine
+    given = training(
+        engine={"precision": "bf16", "zero_stage": 1, "nproc_per_node": ranks, **engine}
+    ).engine
     with pytest.raises(BadParameters, match="a rank needs about") as caught:
         check("adaptation", LARGE, given, ranks, gigabytes * 1e9)
     assert remedy in str(caught.value)

@@ -195,7 +195,7 @@ def test_another_number_of_ranks_goes_on(
     context_of: Callable[[Job], Context],
     ranks: Any,
 ) -> None:
-    params = training(engine={"ranks": 2, "zero_stage": zero_stage, "micro_batch": 2})
+    params = training(engine={"nproc_per_node": 2, "zero_stage": zero_stage, "micro_batch": 2})
     cut = job(params, fault={"kind": "stop", "step": 2})
     assert ranks.wait(*ranks.start(cut, "tiny_stage", before)) == [0 if before > 1 else 75] * before
     assert checkpoints.latest(cut.work).step == 3

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from diffucoder.config.training import EngineParams
+from diffucoder.config.engine import EngineParams
 from diffucoder.errors import BadParameters
 from diffucoder.model.compute import Conditions, choose, conditions, configure
 from diffucoder.model.projection import MIB, chunk_for

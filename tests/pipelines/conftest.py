@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from kedro.config import OmegaConfigLoader
-from omegaconf.resolvers import oc
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from diffucoder import settings
 from diffucoder.config.adaptation import AdaptationParams
 from diffucoder.config.backbone import ArchitectureParams, BackboneParams
 from diffucoder.config.grpo import GrpoParams
@@ -32,15 +31,13 @@ TEXTS = [f"def add_{n}(x):\n    return x + {n}\n" for n in range(60)]
 
 @pytest.fixture(scope="session")
 def parameters() -> Callable[..., dict[str, Any]]:
-    """`parameters(env, stage, work=...)`: a stage's merged parameters."""
+    """`parameters(env, stage, work=...)`: a stage's parameters; `given` is what --config says."""
 
-    def read(env: str, stage: str, **changes: Any) -> dict[str, Any]:
-        loader = OmegaConfigLoader(
-            str(ROOT / "conf"),
-            env=env,
-            base_env="base",
-            merge_strategy={"parameters": "soft"},
-            custom_resolvers={"oc.env": oc.env, "project": lambda path="": str(ROOT / path)},
+    def read(
+        env: str, stage: str, given: dict[str, Any] | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        loader = settings.CONFIG_LOADER_CLASS(
+            str(ROOT / "conf"), env=env, runtime_params=given, **settings.CONFIG_LOADER_ARGS
         )
         return loader["parameters"][stage] | changes
 

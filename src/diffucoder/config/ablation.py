@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.engine import RankParams
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.config.rewards import SandboxParams
-from diffucoder.config.training import EngineParams
 
 # What an untrained starting point is called beside the cells.
 START = "start"
@@ -60,7 +60,7 @@ class AblationParams(Params):
     decoding: DecodingParams
     bootstrap: BootstrapParams
     sandbox: SandboxParams
-    engine: EngineParams
+    engine: RankParams
     work: str
 
     @model_validator(mode="after")

@@ -4,9 +4,9 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.engine import RankParams
 from diffucoder.config.evaluation import BootstrapParams, Checkpoint
 from diffucoder.config.rewards import SandboxParams
-from diffucoder.config.training import EngineParams
 
 
 class AnalysisParams(Params):
@@ -39,7 +39,7 @@ class AnalysisParams(Params):
     ks: list[int] = Field(min_length=1)
     bootstrap: BootstrapParams
     sandbox: SandboxParams
-    engine: EngineParams
+    engine: RankParams
     work: str
     trace: int | None = Field(ge=0)
 

@@ -1,6 +1,6 @@
 """Strict parameters: every mistake is reported with its key's path."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
@@ -33,6 +33,18 @@ def validated(model: type[Model], tree: Mapping[str, Any], source: str) -> Model
         ) from None
 
 
+def unknown_key(location: Sequence[str | int], known: Iterable[str]) -> str:
+    """One line on a key that nothing reads.
+
+    Args:
+        location: path of the key.
+        known: keys that could stand in its place.
+    """
+    close = get_close_matches(str(location[-1]), sorted(known), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
+    return f"{'.'.join(map(str, location))}: unknown key; {hint}"
+
+
 def _describe(model: type[BaseModel], details: Mapping[str, Any]) -> str:
     """One line on one mistake."""
     location: tuple[str | int, ...] = details["loc"]
@@ -40,10 +52,7 @@ def _describe(model: type[BaseModel], details: Mapping[str, Any]) -> str:
     if details["type"] == "missing":
         return f"{path}: missing; expected a value here"
     if details["type"] == "extra_forbidden":
-        known = sorted(_fields_at(model, location[:-1]))
-        close = get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-        return f"{path}: unknown key; {hint}"
+        return unknown_key(location, _fields_at(model, location[:-1]))
     message = details["msg"].removeprefix("Value error, ")
     got = repr(details["input"])
     if len(got) > LONGEST_VALUE:

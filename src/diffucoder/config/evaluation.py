@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.engine import RankParams
 from diffucoder.config.rewards import SandboxParams
-from diffucoder.config.training import EngineParams
 
 Checkpoint = Literal["adapted", "instruct", "grpo"]
 Infilling = Literal[
@@ -96,7 +96,7 @@ class EvaluationParams(Params):
     ks: list[int] = Field(min_length=1)
     bootstrap: BootstrapParams
     sandbox: SandboxParams
-    engine: EngineParams
+    engine: RankParams
     work: str
     trace: int | None = Field(ge=0)
 

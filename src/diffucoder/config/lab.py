@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.engine import RankParams
 from diffucoder.config.estimator import EstimatorName
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.config.training import EngineParams
 
 # What MLflow takes in the names of parameters and metrics.
 Label = Annotated[str, Field(pattern=r"^[\w .-]+$")]
@@ -60,7 +60,7 @@ class LabParams(Params):
     gradient_completions: int = Field(ge=1)
     gradient_draws: int = Field(ge=2)
     bootstrap: BootstrapParams
-    engine: EngineParams
+    engine: RankParams
     work: str
 
     @model_validator(mode="after")

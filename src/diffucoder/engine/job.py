@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffucoder.config.base import Params
-from diffucoder.config.training import RESUMABLE_WITH_ANY
+from diffucoder.config.engine import RESUMABLE_WITH_ANY
 from diffucoder.errors import MissingInput
 
 # Weights of another training differ everywhere, so the ends of a large file tell them apart.

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffucoder.config.training import EngineParams
+from diffucoder.config.engine import EngineParams, RankParams
 from diffucoder.engine import checkpoints
 from diffucoder.engine.distributed_env import started_as_rank
 from diffucoder.engine.job import Job
@@ -39,7 +39,7 @@ OUTER_LAUNCHER = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"} | {
 _log = logging.getLogger(__name__)
 
 
-def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping[str, str]) -> None:
+def run(job: Job, worker_module: str, engine: RankParams, environment: Mapping[str, str]) -> None:
     """Run `worker_module.work(job, context)` on every rank and wait for its end.
 
     Ctrl-C and SIGTERM let the ranks finish their step and save; a second one kills them.
@@ -52,7 +52,7 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
         job: written to `job.work` for the ranks; lines of the ranks go to the log and to
             `worker.log` there.
         worker_module: module with `work(job: Job, context: Context) -> None`.
-        engine: launcher, number of ranks, threads.
+        engine: launcher, number of ranks, threads; for a training also what saves may be resumed.
         environment: variables to add, such as the MLflow run of the stage.
 
     Raises:
@@ -69,7 +69,8 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
             "ranks of its own: start it once and set engine.launcher to slurm or hostfile, or "
             f"start `{' '.join(['python -m', WORKER, *arguments])}` in its place"
         )
-    checkpoints.check(job, engine.on_change)
+    if isinstance(engine, EngineParams):
+        checkpoints.check(job, engine.on_change)
     atomic.recover(job.output)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / STOP_FILE).unlink(missing_ok=True)
@@ -95,7 +96,7 @@ def run(job: Job, worker_module: str, engine: EngineParams, environment: Mapping
         raise TrainingFailed(_failure(job, code, last_lines))
 
 
-def command(engine: EngineParams, arguments: list[str]) -> list[str]:
+def command(engine: RankParams, arguments: list[str]) -> list[str]:
     """The command line that starts every rank with `arguments`.
 
     Raises:
@@ -133,7 +134,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _variables(engine: EngineParams, environment: Mapping[str, str]) -> dict[str, str]:
+def _variables(engine: RankParams, environment: Mapping[str, str]) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if key not in OUTER_LAUNCHER}
     return inherited | {
         "OMP_NUM_THREADS": str(engine.threads),

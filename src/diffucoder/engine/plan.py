@@ -15,7 +15,8 @@ import psutil
 import torch
 from torch import nn
 
-from diffucoder.config.training import EngineParams, TrainingParams
+from diffucoder.config.engine import EngineParams
+from diffucoder.config.training import TrainingParams
 from diffucoder.engine.context import Context
 from diffucoder.errors import BadParameters
 from diffucoder.model.projection import MIB, PLAIN_BYTES

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from diffucoder.config.base import Params
-from diffucoder.config.training import EngineParams
+from diffucoder.config.engine import EngineParams
 from diffucoder.engine import checkpoints, launch
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import metrics_table

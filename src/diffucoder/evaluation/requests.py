@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.config.engine import RankParams
 from diffucoder.config.evaluation import Style
-from diffucoder.config.training import EngineParams
 from diffucoder.data.problems import Problem
 
 WORKER = "diffucoder.evaluation.worker"
@@ -68,7 +68,7 @@ def generate_completions(
     checkpoints: Mapping[str, Path],
     decodings: Mapping[str, DecodingParams],
     stage: str,
-    engine: EngineParams,
+    engine: RankParams,
     work: str,
     seed: int,
     environment: Mapping[str, str],

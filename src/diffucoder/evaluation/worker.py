@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.config.training import EngineParams
+from diffucoder.config.engine import RankParams
 from diffucoder.decoding import trace
 from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.job import Job
@@ -73,7 +73,7 @@ def _name(row: dict[str, Any]) -> str:
 def _answers(
     job: Job, context: Context, requests: list[dict[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
-    engine = EngineParams.model_validate(job.parameters["engine"])
+    engine = RankParams.model_validate(job.parameters["engine"])
     dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
     # All ranks have nearly equal shares; the one that writes to the log stands for the others.
     meter = Meter("decode", len(requests)) if context.rank == 0 else None
@@ -107,7 +107,7 @@ def _answer(
     if style == "infilling":
         lengths = job.parameters["infilling_lengths"]
         return fill_in(model, tokenizer, rows, decoding, lengths, job.seed, shard)
-    size = EngineParams.model_validate(job.parameters["engine"]).micro_batch
+    size = RankParams.model_validate(job.parameters["engine"]).micro_batch
     trace = job.parameters["trace"]
     return answer(model, tokenizer, rows, decoding, job.seed, size, shard, trace)
 

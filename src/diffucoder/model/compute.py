@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from diffucoder.config.training import Attention, EngineParams
+from diffucoder.config.engine import Attention, EngineParams
 from diffucoder.errors import BadParameters
 from diffucoder.imports import load_object
 from diffucoder.model import kernels

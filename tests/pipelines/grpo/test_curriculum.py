@@ -54,7 +54,7 @@ def test_a_mastered_stage_gives_less_and_a_resumed_run_stays_there(
         read = parameters("test", "grpo", work=str(tmp_path / name))
         for decoding in (read["decoding"], read["validation"]["decoding"]):
             decoding |= {"max_new_tokens": 12, "steps": 4}
-        read["training"]["engine"]["ranks"] = 1
+        read["training"]["engine"]["nproc_per_node"] = 1
         read["training"]["steps"] = 3
         read["curriculum"] = {"stages": 3, "threshold": 0.5}
         job = new_job("grpo", GrpoParams(**read), silent, tmp_path / name, seed=0)

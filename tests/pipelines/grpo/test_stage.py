@@ -45,7 +45,7 @@ def test_every_environment_has_valid_parameters(parameters: Parameters, env: str
 
 def test_ranks_must_share_whole_groups(parameters: Parameters) -> None:
     read = parameters("test", "grpo")
-    read["training"]["engine"]["ranks"] = 4
+    read["training"]["engine"]["nproc_per_node"] = 4
     with pytest.raises(ValidationError, match="2 prompts a step"):
         GrpoParams(**read)
 
@@ -109,7 +109,7 @@ def small(parameters: Parameters, work: Path, ranks: int) -> GrpoParams:
     read = parameters("test", "grpo", work=str(work))
     read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
     read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
-    read["training"]["engine"]["ranks"] = ranks
+    read["training"]["engine"]["nproc_per_node"] = ranks
     own = {"function": f"{Path(__file__).stem}.longer_is_better", "weight": 1.0}
     read["rewards"]["terms"]["length"] = own
     return GrpoParams(**read)
