@@ -47,7 +47,7 @@ def main() -> None:
                 notes.append(f"{name}: {path} is missing")
                 continue
             rows = islice(read_rows(path), 0, None, options.every)
-            problems = [Problem.from_record(SUITES[name].record(row, "instruct")) for row in rows]
+            problems = [SUITES[name].problem(row, "instruct") for row in rows]
             began = time.monotonic()
             exceptions, tests, wrong = judge(name, problems, sandbox)
             cells = [

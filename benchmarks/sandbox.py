@@ -99,7 +99,6 @@ def measure(
 def real_programs() -> "list[Program]":
     """HumanEval's references, where the file is."""
     from diffucoder.evaluation import suites
-    from diffucoder.sandbox import Program
 
     folders = [
         os.environ.get("DIFFUCODER_BENCHMARKS"),
@@ -109,8 +108,8 @@ def real_programs() -> "list[Program]":
     for folder in folders:
         if folder and (Path(folder) / SUITE).exists():
             return [
-                Program(record["reference"], record["check"], record["entry_point"])
-                for record in suites.load("humaneval", Path(folder))
+                problem.program(problem.reference)
+                for problem in suites.load("humaneval", Path(folder))
             ]
     return []
 

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.evaluation.bootstrap import cluster_interval
 from diffucoder.pipeline_registry import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKERS = ("<!-- results:begin -->", "<!-- results:end -->")
 RESAMPLES, CONFIDENCE = 10_000, 0.95
-CHECKPOINTS = ("adapted", "instruct", "grpo")
 DECODINGS = ("sampled", "greedy")
 
 

@@ -3,9 +3,10 @@
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
+from diffucoder.config.checkpoints import CheckpointName
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.engine import RankParams
-from diffucoder.config.evaluation import BootstrapParams, Checkpoint
+from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.config.rewards import SandboxParams
 
 
@@ -29,7 +30,7 @@ class AnalysisParams(Params):
         trace: alternatives to record at each reveal, for the report; null records no trace.
     """
 
-    checkpoints: list[Checkpoint] = Field(min_length=1)
+    checkpoints: list[CheckpointName] = Field(min_length=1)
     problems: int | None = Field(ge=1)
     samples: int = Field(ge=1)
     decoding: DecodingParams

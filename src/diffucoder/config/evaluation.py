@@ -1,35 +1,13 @@
 """Options of the evaluation stage: what is decoded, how, and how sure the numbers are."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
+from diffucoder.config.checkpoints import CheckpointName
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.engine import RankParams
 from diffucoder.config.rewards import SandboxParams
-
-Checkpoint = Literal["adapted", "instruct", "grpo"]
-Infilling = Literal[
-    "humaneval_single_line",
-    "humaneval_multi_line",
-    "humaneval_random_span",
-    "humaneval_random_span_light",
-]
-SuiteName = (
-    Literal[
-        "humaneval",
-        "humaneval_plus",
-        "mbpp",
-        "mbpp_sanitized",
-        "mbpp_plus",
-        "bigcodebench_hard",
-    ]
-    | Infilling
-)
-ModelStyle = Literal["instruct", "completion"]
-Style = ModelStyle | Literal["infilling"]
-Extraction = Literal["fenced", "sanitised"]
+from diffucoder.evaluation.suites.options import ModelStyle, SuiteName, SuiteParams
 
 
 class BootstrapParams(Params):
@@ -42,24 +20,6 @@ class BootstrapParams(Params):
 
     resamples: int = Field(ge=100)
     confidence: float = Field(gt=0, lt=1)
-
-
-class SuiteParams(Params):
-    """One external suite.
-
-    Attributes:
-        checkpoints: which checkpoints answer it.
-        problems: the first so many problems; null takes all.
-        samples: sampled completions a problem.
-        extraction: how the program is taken out of a completion: `fenced`, the code block of an
-            answer; `sanitised`, the longest program in it, cut down to what the entry point
-            needs (EvalPlus).
-    """
-
-    checkpoints: list[Checkpoint] = Field(min_length=1)
-    problems: int | None = Field(ge=1)
-    samples: int = Field(ge=1)
-    extraction: Extraction
 
 
 class EvaluationParams(Params):
@@ -86,11 +46,11 @@ class EvaluationParams(Params):
     """
 
     problems: int | None = Field(ge=1)
-    samples: dict[Checkpoint, int]
+    samples: dict[CheckpointName, int]
     sampled: DecodingParams
     greedy: DecodingParams
     suites_folder: str
-    styles: dict[Checkpoint, ModelStyle]
+    styles: dict[CheckpointName, ModelStyle]
     infilling_lengths: list[int] = Field(min_length=1)
     suites: dict[SuiteName, SuiteParams]
     ks: list[int] = Field(min_length=1)

@@ -10,8 +10,8 @@ import pandas as pd
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.engine import RankParams
-from diffucoder.config.evaluation import Style
 from diffucoder.data.problems import Problem
+from diffucoder.evaluation.suites.options import Style
 
 WORKER = "diffucoder.evaluation.worker"
 

@@ -6,10 +6,12 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.evaluation.suites import Trust
+from diffucoder.evaluation.suites.options import ModelStyle
 
-CHECKPOINTS = ["adapted", "instruct", "grpo"]
 TRUST = list(get_args(Trust))
+STYLES = [*get_args(ModelStyle), "infilling"]
 
 
 class _Table(pa.DataFrameModel):
@@ -26,7 +28,7 @@ class Completions(_Table):
     0) run over the completion, its end token included.
     """
 
-    checkpoint: Series[str] = pa.Field(isin=CHECKPOINTS)
+    checkpoint: Series[str] = pa.Field(isin=list(CHECKPOINTS))
     suite: Series[str]
     problem_id: Series[str]
     sample: Series[int] = pa.Field(ge=0)
@@ -35,7 +37,7 @@ class Completions(_Table):
     steps: Series[int] = pa.Field(ge=1)
     decoding_params: Series[str]
     prompt: Series[str]
-    style: Series[str] = pa.Field(isin=["instruct", "completion", "infilling"])
+    style: Series[str] = pa.Field(isin=STYLES)
     text: Series[str]
     code: Series[str]
     status: Series[str] = pa.Field(str_length={"min_value": 1})
@@ -61,7 +63,7 @@ class Reveals(_Table):
     the most probable tokens there, as text.
     """
 
-    checkpoint: Series[str] = pa.Field(isin=CHECKPOINTS)
+    checkpoint: Series[str] = pa.Field(isin=list(CHECKPOINTS))
     problem_id: Series[str]
     sample: Series[int] = pa.Field(ge=0)
     decoding: Series[str]
@@ -75,7 +77,7 @@ class Reveals(_Table):
 class _Estimates(_Table):
     """Means between 0 and 1 with their intervals."""
 
-    checkpoint: Series[str] = pa.Field(isin=CHECKPOINTS)
+    checkpoint: Series[str] = pa.Field(isin=list(CHECKPOINTS))
     temperature: Series[float] = pa.Field(ge=0)
     k: Series[int] = pa.Field(ge=1)
     mean: Series[float] = pa.Field(ge=0, le=1)

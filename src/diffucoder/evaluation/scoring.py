@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from diffucoder.data.problems import Problem
-from diffucoder.evaluation.suites import Extraction, assemble, trust
+from diffucoder.evaluation.assembly import assemble
+from diffucoder.evaluation.suites import trust
+from diffucoder.evaluation.suites.options import Extraction
 from diffucoder.progress import track
 from diffucoder.sandbox import Program, Sandbox
 

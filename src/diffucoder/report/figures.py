@@ -11,26 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.evaluation.palette import SERIES_COLOURS
-from diffucoder.evaluation.suites import trust
+from diffucoder.evaluation.suites import suite_label
 
-CHECKPOINT_NAMES = {"adapted": "adapted", "instruct": "instruct", "grpo": "coupled-GRPO"}
-_SUITE_NAMES = {
-    "heldout": "held-out",
-    "humaneval": "HumanEval",
-    "humaneval_plus": "HumanEval+",
-    "mbpp": "MBPP",
-    "mbpp_sanitized": "MBPP sanitized",
-    "mbpp_plus": "MBPP+",
-    "bigcodebench_hard": "BigCodeBench-Hard",
-}
-# A number that could be forged says so wherever it is shown.
-SUITE_NAMES = {
-    suite: f"{name} (contained only)" if trust(suite) == "contained_only" else name
-    for suite, name in _SUITE_NAMES.items()
-}
-COLOURS = {"adapted": "#8b909a", "instruct": "#4285c4", "grpo": "#d97b29"}
-SYMBOLS = {"adapted": "diamond", "instruct": "circle", "grpo": "square"}
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 # A curve is drawn over its raw values as the mean of this share of its points.
@@ -78,7 +62,7 @@ def pass_rates(pass_at_k: pd.DataFrame) -> go.Figure:
     """Estimates with their intervals, one line a suite, decoding and k; one point a checkpoint."""
     keyed = pass_at_k.assign(measure=[_measure(row) for row in pass_at_k.itertuples()])
     measures = list(dict.fromkeys(keyed["measure"]))
-    checkpoints = [name for name in CHECKPOINT_NAMES if name in set(keyed["checkpoint"])]
+    checkpoints = [name for name in CHECKPOINTS if name in set(keyed["checkpoint"])]
     figure = go.Figure()
     for index, checkpoint in enumerate(checkpoints):
         rows = keyed[keyed["checkpoint"] == checkpoint]
@@ -92,7 +76,7 @@ def pass_rates(pass_at_k: pd.DataFrame) -> go.Figure:
             text=rows["measure"],
             hovertemplate="%{text}: %{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
             "<br>%{customdata[2]} problems, %{customdata[3]} samples each",
-            name=CHECKPOINT_NAMES[checkpoint],
+            name=CHECKPOINTS[checkpoint].title,
             mode="markers",
             marker=_marker(checkpoint),
         )
@@ -145,8 +129,7 @@ def autoregressiveness(measured: pd.DataFrame) -> go.Figure:
 
 
 def _measure(row: object) -> str:
-    suite = SUITE_NAMES.get(row.suite, row.suite)
-    return f"{suite}, {row.decoding}, pass@{row.k}"
+    return f"{suite_label(row.suite)}, {row.decoding}, pass@{row.k}"
 
 
 def _panels(titles: Sequence[str]) -> go.Figure:
@@ -215,9 +198,9 @@ def _against_temperature(
         y=rows["mean"],
         error_y=_bars(rows),
         mode="lines+markers",
-        line={"color": COLOURS[checkpoint], "dash": dash, "width": 2},
+        line={"color": CHECKPOINTS[checkpoint].colour, "dash": dash, "width": 2},
         marker=_marker(checkpoint),
-        name=CHECKPOINT_NAMES[checkpoint] + suffix,
+        name=CHECKPOINTS[checkpoint].title + suffix,
         legendgroup=checkpoint + suffix,
         showlegend=column == 1,
         row=1,
@@ -238,4 +221,5 @@ def _bars(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def _marker(checkpoint: str) -> dict[str, object]:
-    return {"color": COLOURS[checkpoint], "symbol": SYMBOLS[checkpoint], "size": 9}
+    shown = CHECKPOINTS[checkpoint]
+    return {"color": shown.colour, "symbol": shown.symbol, "size": 9}

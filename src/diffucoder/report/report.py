@@ -14,9 +14,10 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.decoding.trace import Trace
 from diffucoder.evaluation.measures import HALF, autoregressiveness, full_steps
-from diffucoder.report.figures import CHECKPOINT_NAMES, SUITE_NAMES
+from diffucoder.evaluation.suites import suite_label
 from diffucoder.report.viewer import environment, watched
 from diffucoder.studies.claims import Claim
 
@@ -133,7 +134,7 @@ def sample_problems(
         kind = KINDS[bool(passed["instruct"]), bool(passed["grpo"])]
         counts[kind] += 1
         if counts[kind] <= SAMPLES_PER_KIND:
-            present = [name for name in CHECKPOINT_NAMES if name in by_checkpoint.index]
+            present = [name for name in CHECKPOINTS if name in by_checkpoint.index]
             shown = [_answer(by_checkpoint.loc[name], name) for name in present]
             prompt = answers["prompt"].iloc[0]
             chosen.append({"kind": kind, "id": problem_id, "prompt": prompt, "answers": shown})
@@ -206,6 +207,7 @@ def render(
         parameters: all of the run's, nested.
     """
     pages = environment()
+    pages.filters["suite_label"] = suite_label
     pages.filters["percent"] = lambda share: f"{share:.1%}"
     pages.filters["count"] = lambda number: f"{number:,}"
     pages.filters["short"] = lambda number: f"{number:.3g}"
@@ -217,8 +219,7 @@ def render(
         },
         lab=studies.lab,
         ablation=studies.ablation,
-        checkpoint_names=CHECKPOINT_NAMES,
-        suite_names=SUITE_NAMES,
+        checkpoints=CHECKPOINTS,
         headline=headline(pass_at_k),
         pass_at_k=pass_at_k.to_dict("records"),
         sweep=sweep_pass_at_k.to_dict("records"),

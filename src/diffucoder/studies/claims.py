@@ -12,6 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from diffucoder.config.ablation import BUDGETS, START
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import interval, seeds_interval
 from diffucoder.evaluation.measures import HALF, PROBLEM, full_steps
@@ -22,7 +23,6 @@ ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
 # Global AR-ness@1: how often the left-most mask is the next to be revealed.
 AR_K = 1
-NAMES = {"adapted": "adapted", "instruct": "instruct", "grpo": "coupled-GRPO"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _gains(heldout: pd.DataFrame) -> Iterator[Effect]:
         rows = heldout[heldout["decoding"] == decoding]
         before, after = (_shares(rows, name, "passed") for name in ("instruct", "grpo"))
         measure = f"held-out pass@1, {decoding}, instruct to coupled-GRPO"
-        yield _change(claim, measure, 1, ("instruct", before), (NAMES["grpo"], after))
+        yield _change(claim, measure, 1, ("instruct", before), (CHECKPOINTS["grpo"].title, after))
 
 
 def _against_other_estimators(passes: pd.DataFrame | None) -> Iterator[Effect]:
@@ -234,7 +234,7 @@ def _half_steps(sweep: pd.DataFrame) -> Effect:
         full = _shares(full_steps(sweep), checkpoint, "passed")
         half = _shares(sweep[sweep["decoding"] == HALF], checkpoint, "passed")
         costs.append(full - half)
-        words.append(f"{NAMES[checkpoint]} {full.mean():.1%} and {half.mean():.1%}")
+        words.append(f"{CHECKPOINTS[checkpoint].title} {full.mean():.1%} and {half.mean():.1%}")
     lost = (costs[1] - costs[0]).dropna()
     if lost.empty:
         return Effect(claim, measure, -1, "points", (), evidence=_NOTHING)
@@ -248,7 +248,7 @@ def _temperature_effects(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Ef
         return
     names = (f"T = {low_t:g}", f"T = {high_t:g}")
     for checkpoint in full["checkpoint"].unique():
-        who = NAMES[checkpoint]
+        who = CHECKPOINTS[checkpoint].title
         ar = [_ar_shares(order, checkpoint, temperature) for temperature in (low_t, high_t)]
         yield _change(
             "A higher temperature makes decoding less left to right.",
@@ -278,7 +278,7 @@ def _order_after_rl(full: pd.DataFrame, order: pd.DataFrame) -> Iterator[Effect]
         f"global AR-ness@{AR_K} at T = {low_t:g}, instruct to coupled-GRPO",
         -1,
         ("instruct", before),
-        (NAMES["grpo"], after),
+        (CHECKPOINTS["grpo"].title, after),
     )
 
 

@@ -8,8 +8,7 @@ import pytest
 from diffucoder.data.problems import Problem
 from diffucoder.evaluation import suites
 from diffucoder.evaluation.scoring import score, unjudgeable
-from diffucoder.evaluation.suites.bigcodebench import bigcodebench_record
-from diffucoder.report.figures import SUITE_NAMES
+from diffucoder.evaluation.suites.bigcodebench import bigcodebench_problem
 from diffucoder.sandbox import Sandbox
 
 ROW: dict[str, Any] = {
@@ -31,14 +30,14 @@ ROW: dict[str, Any] = {
 
 
 def test_each_method_is_one_test() -> None:
-    record = bigcodebench_record(ROW)
+    problem = bigcodebench_problem(ROW)
     codes = [
-        record["reference"],
+        problem.reference,
         "def task_func(n):\n    return [1] * n\n",
         "def task_func(n):\n    return 1 / 0\n",
     ]
     with Sandbox(workers=1) as sandbox:
-        verdicts = sandbox.run(Problem.from_record(record).program(code) for code in codes)
+        verdicts = sandbox.run(problem.program(code) for code in codes)
     assert [verdict.passed for verdict in verdicts] == [
         (True, True, True),
         (False, True, False),
@@ -60,7 +59,7 @@ def test_each_method_is_one_test() -> None:
 )  # fmt: skip
 def test_problems_that_cannot_be_judged_are_named(change: dict[str, str], reason: str) -> None:
     rows = [ROW, ROW | change | {"task_id": "other"}]
-    problems = [Problem.from_record(bigcodebench_record(row)) for row in rows]
+    problems = [bigcodebench_problem(row) for row in rows]
     with Sandbox(workers=1) as sandbox:
         found = unjudgeable(problems, sandbox)
     assert list(found) == ["other"]
@@ -72,11 +71,13 @@ def test_only_suites_of_this_kind_carry_the_label() -> None:
     contained = [name for name in suites.SUITES if suites.trust(name) == "contained_only"]
     assert contained == ["bigcodebench_hard"]
     assert suites.trust("heldout") == "unforgeable"
-    assert [name for name in SUITE_NAMES if "contained only" in SUITE_NAMES[name]] == contained
+    assert [
+        name for name in suites.SUITES if "contained only" in suites.suite_label(name)
+    ] == contained
 
 
 def test_the_label_lies_beside_every_verdict() -> None:
-    suite_problem = Problem.from_record(bigcodebench_record(ROW))
+    suite_problem = bigcodebench_problem(ROW)
     own = Problem(problem_id="p0", prompt="ask", entry_point="f", tests=["assert f() == 1"])
     problems = {("bigcodebench_hard", "BigCodeBench/x"): suite_problem, ("heldout", "p0"): own}
     answer = f"```python\n{suite_problem.reference}```"

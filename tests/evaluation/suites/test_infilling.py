@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from diffucoder.data.problems import Problem
-from diffucoder.evaluation import suites
-from diffucoder.evaluation.suites.humaneval import infilling_record
+from diffucoder.evaluation.assembly import assemble
+from diffucoder.evaluation.suites.humaneval import infilling_problem
 from diffucoder.sandbox import Sandbox
 
 ROW: dict[str, Any] = {
@@ -18,24 +17,24 @@ ROW: dict[str, Any] = {
 
 
 def test_the_prompt_has_a_hole() -> None:
-    record = infilling_record(ROW)
-    assert record["prompt"] == f"{ROW['prompt']}<|mask|>{ROW['suffix']}"
-    assert record["reference"] == ROW["prompt"] + ROW["canonical_solution"] + ROW["suffix"]
+    problem = infilling_problem(ROW)
+    assert problem.prompt == f"{ROW['prompt']}<|mask|>{ROW['suffix']}"
+    assert problem.reference == ROW["prompt"] + ROW["canonical_solution"] + ROW["suffix"]
 
 
 def test_the_middle_is_judged_between_its_neighbours() -> None:
-    record = infilling_record(ROW)
+    problem = infilling_problem(ROW)
     middles = ["    x = double(x)\n", "    x += x\n", "    pass\n", "    x = (\n"]
-    codes = [suites.assemble(record["prompt"], middle, "infilling") for middle in middles]
+    codes = [assemble(problem.prompt, middle, "infilling") for middle in middles]
     with Sandbox(workers=1) as sandbox:
-        verdicts = sandbox.run(Problem.from_record(record).program(code or "") for code in codes)
+        verdicts = sandbox.run(problem.program(code or "") for code in codes)
     assert [verdict.status for verdict in verdicts] == ["passed", "passed", "failed", "syntax"]
 
 
 def test_a_helper_after_the_hole_is_the_judges_own() -> None:
-    record = infilling_record(ROW)
+    problem = infilling_problem(ROW)
     forged = "    return 0\ndef double(x):\n    return 0\n"
     code = f"{ROW['prompt']}{forged}"
     with Sandbox(workers=1) as sandbox:
-        (verdict,) = sandbox.run([Problem.from_record(record).program(code)])
+        (verdict,) = sandbox.run([problem.program(code)])
     assert verdict.status == "failed"

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from diffucoder.data.problems import Problem
 from diffucoder.data.tabular import read_rows
 from diffucoder.evaluation import suites
 from diffucoder.evaluation.suites import oracles, plus
@@ -25,15 +24,15 @@ ROW: dict[str, Any] = {
 
 
 def _judge(row: dict[str, Any], *codes: str) -> list[Verdict]:
-    record = plus.plus_record(row)
+    problem = plus.plus_problem(row)
     with Sandbox(workers=1, wall_s=2) as sandbox:
-        return sandbox.run(Problem.from_record(record).program(code) for code in codes)
+        return sandbox.run(problem.program(code) for code in codes)
 
 
 def test_the_reference_and_what_is_close_to_it_pass() -> None:
     near = "def root(x):\n    return min(x, 9) ** 0.5 * 0.50000001\n"
     wrong = "def root(x):\n    return 1.0\n"
-    verdicts = _judge(ROW, plus.plus_record(ROW)["reference"], near, wrong)
+    verdicts = _judge(ROW, plus.plus_problem(ROW).reference, near, wrong)
     assert [verdict.passed for verdict in verdicts] == [(True,) * 4, (True,) * 4,
                                                         (True, False, False, False)]  # fmt: skip
 
@@ -59,18 +58,18 @@ def test_a_candidate_cannot_touch_the_reference_or_the_oracle() -> None:
 def test_no_entry_point_is_a_name_of_the_setup(benchmarks_dir: Path) -> None:
     taken = set(dir(oracles)) | {"canonical_solution", "right", "inf", "nan"}
     for suite in ("humaneval_plus", "mbpp_plus"):
-        records = suites.load(suite, benchmarks_dir)
-        assert not taken & {record["entry_point"] for record in records}
+        problems = suites.load(suite, benchmarks_dir)
+        assert not taken & {problem.entry_point for problem in problems}
 
 
 def test_the_setup_is_the_tested_oracle() -> None:
-    assert inspect.getsource(oracles) in plus.plus_record(ROW)["setup"]
+    assert inspect.getsource(oracles) in plus.plus_problem(ROW).setup
 
 
 def test_styles_differ_in_the_prompt_alone() -> None:
-    instruct, completion = plus.plus_record(ROW), plus.plus_record(ROW, "completion")
-    assert completion["prompt"] == ROW["prompt"]
-    assert instruct["prompt"].endswith(f"```python\n{ROW['prompt'].rstrip()}\n```")
+    instruct, completion = plus.plus_problem(ROW), plus.plus_problem(ROW, "completion")
+    assert completion.prompt == ROW["prompt"]
+    assert instruct.prompt.endswith(f"```python\n{ROW['prompt'].rstrip()}\n```")
     assert {**instruct, "prompt": ""} == {**completion, "prompt": ""}
 
 

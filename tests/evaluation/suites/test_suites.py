@@ -10,6 +10,7 @@ import pytest
 from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 from diffucoder.evaluation import suites
+from diffucoder.evaluation.assembly import assemble
 from diffucoder.sandbox import Program, Sandbox
 
 HUMANEVAL = {
@@ -35,26 +36,25 @@ def _write(folder: Path, humaneval: list[dict], mbpp: list[dict]) -> None:
     (folder / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mbpp))
 
 
-def reference_program(record: suites.Record) -> Program:
-    return Problem.from_record(record).program(record["reference"])
+def reference_program(problem: Problem) -> Program:
+    return problem.program(problem.reference)
 
 
 def test_records_have_the_problem_columns(tmp_path: Path) -> None:
     _write(tmp_path, [HUMANEVAL], [MBPP, MBPP | {"task_id": 601}])
     (human,) = suites.load("humaneval", tmp_path)
     (adds,) = suites.load("mbpp", tmp_path)
-    assert human["prompt"].startswith("Write one self-contained")
-    assert HUMANEVAL["prompt"].rstrip() in human["prompt"]
-    assert (human["source"], human["split"], human["tests"]) == ("humaneval", "eval", [])
-    assert (adds["problem_id"], adds["entry_point"], adds["check"]) == ("MBPP/11", "sum", "")
-    assert adds["tests"][1] == "one = 1\nassert sum(2, 2) == 4"
-    assert set(human) == set(adds)
+    assert human.prompt.startswith("Write one self-contained")
+    assert HUMANEVAL["prompt"].rstrip() in human.prompt
+    assert (human.source, human.split, human.tests) == ("humaneval", "eval", [])
+    assert (adds.problem_id, adds.entry_point, adds.check) == ("MBPP/11", "sum", "")
+    assert adds.tests[1] == "one = 1\nassert sum(2, 2) == 4"
+    assert set(human.record()) == set(adds.record())
 
 
 def test_candidate_cannot_replace_a_helper_of_the_prompt(tmp_path: Path) -> None:
     _write(tmp_path, [HUMANEVAL], [MBPP])
-    (record,) = suites.load("humaneval", tmp_path)
-    problem = Problem.from_record(record)
+    (problem,) = suites.load("humaneval", tmp_path)
     forged = "def double(x): return 0\ndef quadruple(x): return 0"
     with Sandbox(workers=1) as sandbox:
         verdicts = sandbox.run(problem.program(code) for code in (problem.reference, forged))
@@ -64,12 +64,12 @@ def test_candidate_cannot_replace_a_helper_of_the_prompt(tmp_path: Path) -> None
 def test_base_models_continue_the_prompt(tmp_path: Path) -> None:
     _write(tmp_path, [HUMANEVAL], [MBPP])
     (problem,) = suites.load("humaneval", tmp_path, style="completion")
-    assert problem["prompt"] == HUMANEVAL["prompt"]
+    assert problem.prompt == HUMANEVAL["prompt"]
     text = "    return 4 * x\n\ndef other():\n    pass"
-    program = suites.assemble(problem["prompt"], text, "completion")
+    program = assemble(problem.prompt, text, "completion")
     assert program == HUMANEVAL["prompt"] + "    return 4 * x\n"
-    assert suites.assemble("ask", "```python\nx = 1\n```") == "x = 1\n"
-    assert suites.assemble("ask", "no code") is None
+    assert assemble("ask", "```python\nx = 1\n```") == "x = 1\n"
+    assert assemble("ask", "no code") is None
 
 
 def test_holes_are_put_as_they_are(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_holes_are_put_as_they_are(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "HumanEval-SingleLineInfilling.jsonl.gz", "wt") as file:
         file.write(json.dumps(hole) + "\n")
     (problem,) = suites.load("humaneval_single_line", tmp_path)
-    assert problem["prompt"] == HUMANEVAL["prompt"] + "<|mask|>double(x))\n"
-    program = suites.assemble(problem["prompt"], hole["canonical_solution"], "infilling")
-    assert program == problem["reference"] == HUMANEVAL["prompt"] + "    return double(double(x))\n"
+    assert problem.prompt == HUMANEVAL["prompt"] + "<|mask|>double(x))\n"
+    program = assemble(problem.prompt, hole["canonical_solution"], "infilling")
+    assert program == problem.reference == HUMANEVAL["prompt"] + "    return double(double(x))\n"
 
 
 def test_absent_files_are_named(tmp_path: Path) -> None:
@@ -104,16 +104,14 @@ def test_real_references_pass(benchmarks_dir: Path) -> None:
     }
     # Among them problems whose tests use helpers, and functions named like built-ins.
     chosen = [*loaded["humaneval"][::8], loaded["humaneval"][38], *loaded["mbpp"][::25]]
-    chosen += [record for record in loaded["mbpp"] if record["entry_point"] == "sum"]
+    chosen += [record for record in loaded["mbpp"] if record.entry_point == "sum"]
     for name, count in (("single_line", 1033), ("multi_line", 5815), ("random_span", 1640)):
         holes = suites.load(f"humaneval_{name}", benchmarks_dir)
         assert len(holes) == count
         chosen += holes[:: count // 8]
     with Sandbox(workers=2) as sandbox:
         verdicts = sandbox.run(map(reference_program, chosen))
-    wrong = {
-        r["problem_id"]: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"
-    }
+    wrong = {r.problem_id: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"}
     assert wrong == {}
 
 
@@ -139,22 +137,20 @@ def test_sampled_references_pass(benchmarks_dir: Path, suite: str) -> None:
     count, every, named = SAMPLED[suite]
     records = suites.load(suite, benchmarks_dir)
     assert len(records) == count
-    chosen = records[::every] + [r for r in records if r["problem_id"] in named]
-    assert named <= {record["problem_id"] for record in chosen}
+    chosen = records[::every] + [r for r in records if r.problem_id in named]
+    assert named <= {record.problem_id for record in chosen}
     with Sandbox(workers=1, memory_mb=1024, wall_s=8, cpu_s=8) as sandbox:
         verdicts = sandbox.run(map(reference_program, chosen))
-    wrong = {
-        r["problem_id"]: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"
-    }
+    wrong = {r.problem_id: v for r, v in zip(chosen, verdicts, strict=True) if v.status != "passed"}
     assert wrong == {}
 
 
 def test_sanitising_is_an_option() -> None:
     answer = "Sure:\ndef f(x):\n    return x\nThat is all. def"
-    take = partial(suites.assemble, "ask", answer)
+    take = partial(assemble, "ask", answer)
     assert take() is None
     assert take("instruct", "sanitised", "f") == "def f(x):\n    return x"
-    continued = suites.assemble(
+    continued = assemble(
         "import os\ndef f(x):\n", "    return x\n\nx = f(1", "completion", "sanitised", "f"
     )
     assert continued == "import os\ndef f(x):\n    return x"

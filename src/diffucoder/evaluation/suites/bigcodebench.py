@@ -9,7 +9,9 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from diffucoder.evaluation.suites.records import Record, Style, make
+from diffucoder.data.problems import Problem
+from diffucoder.evaluation.suites.base import Suite
+from diffucoder.evaluation.suites.options import Style
 
 # Goes after the candidate and the suite's unit tests, in the candidate's process.
 # An error is raised again, so that the verdict says what it was.
@@ -30,14 +32,15 @@ def passes(name):
 """
 
 
-def bigcodebench_record(row: Mapping[str, Any], style: Style = "instruct") -> Record:
+def bigcodebench_problem(row: Mapping[str, Any], style: Style = "instruct") -> Problem:
     """A row of BigCodeBench as a problem; each method of its test case is one test."""
-    return make(
-        row["task_id"],
-        "bigcodebench_hard",
-        row["complete_prompt" if style == "completion" else "instruct_prompt"],
-        row["entry_point"],
-        row["complete_prompt"] + row["canonical_solution"],
+    return Problem(
+        problem_id=row["task_id"],
+        source="bigcodebench_hard",
+        split="eval",
+        prompt=row["complete_prompt" if style == "completion" else "instruct_prompt"],
+        entry_point=row["entry_point"],
+        reference=row["complete_prompt"] + row["canonical_solution"],
         tests=[f"assert passes({name!r})" for name in _methods(row["test"])],
         harness=f"import unittest\n{row['test']}\n{_RUNNER}",
     )
@@ -52,3 +55,13 @@ def _methods(test: str) -> list[str]:
     )
     functions = [node for node in cases.body if isinstance(node, ast.FunctionDef)]
     return [node.name for node in functions if node.name.startswith("test")]
+
+
+SUITES = {
+    "bigcodebench_hard": Suite(
+        "BigCodeBench-Hard",
+        "BigCodeBench_Hard.jsonl",
+        bigcodebench_problem,
+        trust="contained_only",
+    ),
+}

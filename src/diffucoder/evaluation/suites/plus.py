@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from diffucoder.data.problems import Problem
 from diffucoder.evaluation.suites import oracles
-from diffucoder.evaluation.suites.records import Record, Style, ask, fenced, make
+from diffucoder.evaluation.suites.base import Suite, ask, fenced
+from diffucoder.evaluation.suites.options import Style
 
 # Problems that EvalPlus compares by a rule other than equality, by number.
 HUMANEVAL_RULES = {32: "root"}
@@ -35,18 +37,19 @@ LEFT_OUT = {
 _SUITE_OF = {"HumanEval": "humaneval_plus", "Mbpp": "mbpp_plus"}
 
 
-def plus_record(row: Mapping[str, Any], style: Style = "instruct") -> Record:
+def plus_problem(row: Mapping[str, Any], style: Style = "instruct") -> Problem:
     """A row of HumanEval+ or MBPP+ as a problem; each input is one test."""
     family, _, number = row["task_id"].partition("/")
     prompt, entry_point = row["prompt"], row["entry_point"]
     rules = HUMANEVAL_RULES if family == "HumanEval" else MBPP_RULES
     reference = prompt + row["canonical_solution"]
-    return make(
-        row["task_id"],
-        _SUITE_OF[family],
-        prompt if style == "completion" else ask(fenced(prompt)),
-        entry_point,
-        reference,
+    return Problem(
+        problem_id=row["task_id"],
+        source=_SUITE_OF[family],
+        split="eval",
+        prompt=prompt if style == "completion" else ask(fenced(prompt)),
+        entry_point=entry_point,
+        reference=reference,
         tests=[f"assert right({entry_point}, {_literal(given)})" for given in inputs(row)],
         setup=_setup(reference, entry_point, rules.get(int(number), ""), row["atol"]),
     )
@@ -135,3 +138,9 @@ def _tuple_of_list(item: Any) -> Any:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+SUITES = {
+    "humaneval_plus": Suite("HumanEval+", "HumanEvalPlus.jsonl.gz", plus_problem),
+    "mbpp_plus": Suite("MBPP+", "MbppPlus.jsonl.gz", plus_problem),
+}

@@ -1,11 +1,11 @@
 """Evaluation's node: ask, decode, run the answers, estimate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from diffucoder.config.evaluation import Checkpoint, EvaluationParams, Infilling, Style
+from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 from diffucoder.evaluation.requests import (
@@ -14,6 +14,7 @@ from diffucoder.evaluation.requests import (
     problems_by_key,
     request_table,
 )
+from diffucoder.evaluation.suites.options import Style
 
 if TYPE_CHECKING:
     from diffucoder.sandbox import Sandbox
@@ -101,7 +102,12 @@ def _suites(
         try:
             suites[name] = {
                 style: evenly_spaced(
-                    pd.DataFrame(load(name, Path(evaluation.suites_folder), style)),
+                    pd.DataFrame(
+                        [
+                            problem.record()
+                            for problem in load(name, Path(evaluation.suites_folder), style)
+                        ]
+                    ),
                     suite.problems,
                 )
                 for style in {_style(evaluation, name, asked) for asked in suite.checkpoints}
@@ -157,11 +163,13 @@ def _requests(suites: Suites, evaluation: EvaluationParams) -> pd.DataFrame:
     return pd.concat(asked, ignore_index=True)
 
 
-def _style(evaluation: EvaluationParams, suite: str, checkpoint: Checkpoint) -> Style:
+def _style(evaluation: EvaluationParams, suite: str, checkpoint: str) -> Style:
     """How a checkpoint is asked a suite."""
-    if suite in get_args(Infilling):
-        return "infilling"
-    return evaluation.styles[checkpoint] if suite in evaluation.suites else "instruct"
+    from diffucoder.evaluation.suites import find_suite
+
+    if suite not in evaluation.suites:
+        return "instruct"
+    return find_suite(suite).style or evaluation.styles[checkpoint]
 
 
 def _metrics(pass_at_k: pd.DataFrame) -> dict[str, float]:
