@@ -97,19 +97,19 @@ def test_random_corruption_has_that_expectation() -> None:
         MASK,
         torch.Generator().manual_seed(0),
     )
-    logits_BLV = logits_of(table(0), noised["noised"])
+    logits_BLV = logits_of(table(0), noised.noised)
     scores_BL = logits_BLV.log_softmax(-1).gather(2, tokens_BL[..., None])[..., 0]
-    losses_B = -(scores_BL * noised["hidden"]).sum(1) / noised["times"]
+    losses_B = -(scores_BL * noised.masked).sum(1) / noised.times
     error = (losses_B.std() / len(losses_B) ** 0.5).item()
     expected = expected_loss(table(0), tokens_BL[0], low=1e-3)
     assert losses_B.mean().item() == pytest.approx(expected, abs=5 * error)
     loss, _ = masked_diffusion_loss(
-        logits_BLV, tokens_BL, noised["hidden"], noised["times"], len(tokens_BL)
+        logits_BLV, tokens_BL, noised.masked, noised.times, len(tokens_BL)
     )
     assert loss.item() == pytest.approx(losses_B.mean().item(), rel=1e-4)
 
 
-def test_metrics_are_sums_over_hidden_positions() -> None:
+def test_metrics_are_sums_over_masked_positions() -> None:
     logits_BLV = torch.tensor([[[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
     tokens_BL = torch.tensor([[0, 0, 1]])
     masked_BL = torch.tensor([[True, True, False]])
@@ -117,16 +117,16 @@ def test_metrics_are_sums_over_hidden_positions() -> None:
     right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
     assert loss.item() == pytest.approx((right + wrong) / 0.5 / 3)
     assert sums["cross_entropy"].item() == pytest.approx(right + wrong)
-    assert sums["correct"].item() == 1 and sums["hidden"].item() == 2
+    assert sums["correct"].item() == 1 and sums["masked"].item() == 2
 
 
-def test_nothing_hidden_is_no_loss() -> None:
+def test_nothing_masked_is_no_loss() -> None:
     logits_NV = torch.zeros(0, 5, requires_grad=True)
     loss, sums = masked_cross_entropy(
         logits_NV, torch.zeros(0, dtype=torch.long), torch.zeros(0), 7.0
     )
     loss.backward()
-    assert loss.item() == 0 and sums["hidden"].item() == 0
+    assert loss.item() == 0 and sums["masked"].item() == 0
 
 
 def test_half_precision_logits_are_scored_in_float32() -> None:

@@ -27,11 +27,11 @@ def test_cart_looks_at_its_own_document_only() -> None:
 
 
 @given(
-    hidden=st.lists(st.tuples(st.booleans(), st.integers(0, 2)), min_size=1, max_size=12),
+    masked=st.lists(st.tuples(st.booleans(), st.integers(0, 2)), min_size=1, max_size=12),
     p=st.floats(0.01, 0.99),
 )
-def test_cart_equals_the_written_sum(hidden: list[tuple[bool, int]], p: float) -> None:
-    mask, documents = zip(*hidden, strict=True)
+def test_cart_equals_the_written_sum(masked: list[tuple[bool, int]], p: float) -> None:
+    mask, documents = zip(*masked, strict=True)
     weights_L = cart(torch.tensor([mask]), torch.tensor([sorted(documents)]), p)[0]
     for i, document in enumerate(sorted(documents)):
         expected = sum(

@@ -7,7 +7,7 @@ forward pass, so neither ranks nor accumulation nor micro-batches enter the resu
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -157,54 +157,82 @@ def learning_rate(step: int, training: TrainingParams) -> float:
     return peak * (schedule.floor + (1 - schedule.floor) * (1 + math.cos(math.pi * done)) / 2)
 
 
-def steps(
-    context: Context,
-    engine: Engine,
-    start: int,
-    total: int,
-    extra: Callable[[], dict[str, Any]] = dict,
-    score: Callable[[], float | None] = lambda: None,
-) -> Iterator[int]:
-    """Yield the step numbers `start` to `total` - 1; between them show progress, save, stop.
+class Steps:
+    """The steps of a stage: shows progress, saves, and stops between them.
 
-    Args:
-        context: this rank; every rank must walk through this together.
-        engine: what is in training.
-        start: finished steps, as `resume.resume` returns them.
-        total: steps of the stage.
-        extra: gives what is needed beyond the engine to go on from here, for a save.
-        score: gives how good the model is, the higher the better, for a save.
+    Iterating gives the numbers of the steps that are left. All ranks must walk through them
+    together, and give `log` the metrics of each step before they go on to the next.
 
-    Raises:
-        Interrupted: after a step in which the node or a signal asked to stop; a save is made first.
-        TrainingFailed: if a save fails, or too many updates in a row were skipped.
+    Attributes:
+        last_save: Finished steps when the newest save was made, or when the loop began.
     """
-    meter = Meter(context.job.stage, total, start) if context.rank == 0 else None
-    saved = time.monotonic()
-    for step in range(start, total):
-        yield step
+
+    def __init__(
+        self,
+        context: Context,
+        engine: Engine,
+        start: int,
+        total: int,
+        extra: Callable[[], dict[str, Any]] = dict,
+        score: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """Plan the steps `start` to `total` - 1.
+
+        Args:
+            context: This rank.
+            engine: What is in training.
+            start: Finished steps, as `resume.resume` returns them.
+            total: Steps of the stage.
+            extra: Gives what is needed beyond the engine to go on from here, for a save.
+            score: Gives how good the model is, the higher the better, for a save.
+        """
+        self._context, self._engine = context, engine
+        self._start, self._total = start, total
+        self._extra, self._score = extra, score
+        self._metrics: StepMetrics = {}
+        self.last_save = start
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the metrics of step number `step`, counted from 0."""
+        self._metrics.update(metrics)
+        self._context.reporter.log(step + 1, metrics)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the number of each step, counted from 0.
+
+        Raises:
+            Interrupted: After a step in which the node or a signal asked to stop; a save is made
+                first.
+            TrainingFailed: If a save fails, or too many updates in a row were skipped.
+        """
+        context, engine = self._context, self._engine
+        meter = Meter(context.job.stage, self._total, self._start) if context.rank == 0 else None
+        saved = time.monotonic()
+        for step in range(self._start, self._total):
+            yield step
+            if meter is not None:
+                meter.advance(note=_note(self._metrics))
+            if engine.skipped.in_a_row >= engine.training.engine.nonfinite_limit:
+                raise TrainingFailed(_diverged(context, engine, step + 1, self._metrics))
+            due = time.monotonic() - saved >= engine.training.engine.save_every_s
+            asked = torch.tensor([context.stop_requested(), due and context.rank == 0])
+            stop, due = context.sums(asked).bool().tolist()
+            if stop or (due and step + 1 < self._total):
+                resume.save(context, engine, step + 1, self._extra(), self._score())
+                self.last_save = step + 1
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted(f"{context.job.stage}: stopped and saved after step {step + 1}")
         if meter is not None:
-            meter.advance(note=_note(context.reporter.last))
-        if engine.skipped.in_a_row >= engine.training.engine.nonfinite_limit:
-            raise TrainingFailed(_diverged(context, engine, step + 1))
-        due = time.monotonic() - saved >= engine.training.engine.save_every_s
-        asked = torch.tensor([context.stop_requested(), due and context.rank == 0])
-        stop, due = context.sums(asked).bool().tolist()
-        if stop or (due and step + 1 < total):
-            resume.save(context, engine, step + 1, extra(), score())
-            saved = time.monotonic()
-        if stop:
-            raise Interrupted(f"{context.job.stage}: stopped and saved after step {step + 1}")
-    if meter is not None:
-        meter.close(note=_note(context.reporter.last))
+            meter.close(note=_note(self._metrics))
 
 
-def _diverged(context: Context, engine: Engine, step: int) -> str:
-    last, good = context.reporter.last, checkpoints.latest(context.job.work)
+def _diverged(context: Context, engine: Engine, step: int, metrics: StepMetrics) -> str:
+    good = checkpoints.latest(context.job.work)
     return (
-        f"{context.job.stage}: step {step}: loss {last.get('loss')}, gradient norm "
-        f"{last.get('grad_norm')}: {engine.skipped.in_a_row} updates in a row were not finite and "
-        f"were skipped, {engine.skipped.total} in all; "
+        f"{context.job.stage}: step {step}: loss {metrics.get('loss')}, gradient norm "
+        f"{metrics.get('grad_norm')}: {engine.skipped.in_a_row} updates in a row were not finite "
+        f"and were skipped, {engine.skipped.total} in all; "
         + (f"the last good save is {good.path}; " if good else "there is no save yet; ")
         + "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
     )
@@ -239,21 +267,22 @@ def fit(
         loss: see `optimizer_step`.
 
     Raises:
-        Interrupted, TrainingFailed, BadData: see `steps` and `optimizer_step`.
+        Interrupted, TrainingFailed, BadData: see `Steps` and `optimizer_step`.
     """
     training = engine.training
     start, _ = resume.resume(context, engine)
     part = context.share(training.batch_size)
     width = training.engine.micro_batch
-    recent: list[float] = []
+    losses: list[float] = []
 
     def score() -> float | None:
         """Minus the mean loss since the save before."""
+        recent = losses[steps.last_save - start :]
         finite = [value for value in recent if math.isfinite(value)]
-        recent.clear()
         return -sum(finite) / len(finite) if finite else None
 
-    for step in steps(context, engine, start, training.steps, score=score):
+    steps = Steps(context, engine, start, training.steps, score=score)
+    for step in steps:
         began = time.monotonic()
         first = step * training.batch_size
         rows = rows_between(first + part.start, first + part.stop)
@@ -265,5 +294,5 @@ def fit(
         ]
         waited = {"seconds/data": time.monotonic() - began}
         metrics = optimizer_step(engine, micro_batches, loss)
-        recent.append(metrics["loss"])
-        context.reporter.log(step + 1, metrics | waited)
+        losses.append(metrics["loss"])
+        steps.log(step, metrics | waited)

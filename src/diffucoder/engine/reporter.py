@@ -23,7 +23,6 @@ class Reporter:
 
     def __init__(self, work: Path, rank: int) -> None:
         self.path = work / METRICS_FILE
-        self.last: dict[str, float] = {}
         self._file = None
         self._run = None
         if rank == 0:
@@ -31,8 +30,7 @@ class Reporter:
             self._run = RunLogger(os.environ)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record numbers of a finished step (counted from 1); `last` gathers the newest."""
-        self.last.update(metrics)
+        """Record numbers of a finished step, counted from 1."""
         if self._file is not None:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)

@@ -12,44 +12,34 @@ from torch import Tensor, nn
 
 from diffucoder.config.adaptation import PhaseParams, WeightingParams
 from diffucoder.data.packing import ShardReader
-from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
-from diffucoder.engine import lora, zero
+from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit
-from diffucoder.engine.plan import announce
-from diffucoder.model import load, set_bidirectional
 from diffucoder.model.attention import anneal_ratio, annealed_mask, sample_future_mask
-from diffucoder.model.compute import configure
 from diffucoder.model.kernels import document_attention
 from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.training.adaptation_rows import adaptation_row
 from diffucoder.training.packed import PackedTokens, packed_rows
+from diffucoder.training.setup import load_model, open_stage
 
 
 def work(job: Job, context: Context) -> None:
     """Train the checkpoint `model` on `shards`; write a bidirectional one to `job.output`."""
     params = PhaseParams(**job.parameters)
-    model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
-    set_bidirectional(model)
-    chosen = configure(model, params.training.engine, context.device)
-    if context.rank == 0:
-        print(f"{job.stage}: {chosen}", flush=True)
-    if params.lora is not None:
-        lora.add(model, params.lora, context.generator())
+    model, tokenizer = load_model(job, context, params)
     shards = ShardReader(job.inputs["shards"])
-    announce(context, model, params.training, shards.length)
-    engine = zero.initialize(model, params.training)
+    stage = open_stage(context, model, tokenizer, params.training, shards.length)
     fit(
         context,
-        engine,
+        stage.engine,
         packed_rows(shards, job.seed),
-        preparer(params, special_ids(tokenizer).mask, context.generator),
+        preparer(params, stage.special.mask, context.generator),
         partial(adaptation_loss, params.weighting),
     )
-    zero.export(engine, tokenizer, job.output)
+    zero.export(stage.engine, tokenizer, job.output)
 
 
 @dataclass(frozen=True)

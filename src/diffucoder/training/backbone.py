@@ -16,16 +16,15 @@ from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit
-from diffucoder.engine.plan import announce
 from diffucoder.io.atomic import atomic_directory
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
-from diffucoder.model.compute import configure
 from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids, predictable_mask
 from diffucoder.model.projection import aligned_states
 from diffucoder.model.special_tokens import add_token_embeddings, new_token_ids
 from diffucoder.training.packed import PackedTokens, packed_rows
+from diffucoder.training.setup import choose_kernels, open_stage
 
 
 def work(job: Job, context: Context) -> None:
@@ -43,14 +42,11 @@ def work(job: Job, context: Context) -> None:
 def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     model = create(params.architecture, tokenizer, context.generator())
-    chosen = configure(model, params.training.engine, context.device)
-    if context.rank == 0:
-        print(f"{job.stage}: {chosen}", flush=True)
+    choose_kernels(context, model, params.training.engine)
     shards = ShardReader(job.inputs["token_shards"])
-    announce(context, model, params.training, shards.length)
-    engine = zero.initialize(model, params.training)
-    fit(context, engine, packed_rows(shards, job.seed), prepare, next_token_loss)
-    zero.export(engine, tokenizer, job.output)
+    stage = open_stage(context, model, tokenizer, params.training, shards.length)
+    fit(context, stage.engine, packed_rows(shards, job.seed), prepare, next_token_loss)
+    zero.export(stage.engine, tokenizer, job.output)
 
 
 def _take_over(job: Job, context: Context, source: str) -> None:

@@ -19,10 +19,7 @@ from diffucoder.data.tokenizer import encode_chat, special_ids
 from diffucoder.engine import loop, lora, resume, zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.plan import announce
 from diffucoder.errors import BadData
-from diffucoder.model import load, set_bidirectional
-from diffucoder.model.compute import configure
 from diffucoder.rewards.functions import resolve_all
 from diffucoder.rewards.stepcoder import next_stage
 from diffucoder.rl import estimators, objectives
@@ -31,6 +28,7 @@ from diffucoder.rl.rollouts import Sampler, chosen_tasks, dynamic_sampling_tasks
 from diffucoder.rl.tasks import Task
 from diffucoder.rl.update import Recipe, inner_updates
 from diffucoder.sandbox import Sandbox
+from diffucoder.training.setup import load_model, open_stage
 
 ROLLOUTS, TRACES = "rollouts", "traces"
 
@@ -45,15 +43,9 @@ def work(job: Job, context: Context) -> None:
     params = GrpoParams(**job.parameters)
     # Imported by name: a wrong one is told before the first rollout, not after it.
     resolve_all(params.rewards)
-    model, tokenizer = load(job.inputs["instruct"], dtype=torch.float32)
-    set_bidirectional(model)
-    chosen = configure(model, params.training.engine, context.device)
-    if context.rank == 0:
-        print(f"{job.stage}: {chosen}", flush=True)
+    model, tokenizer = load_model(job, context, params, "instruct")
     positions = model.config.max_position_embeddings
     tasks = read_tasks(job.inputs["problems"], tokenizer, params, positions, context.rank == 0)
-    if params.lora is not None:
-        lora.add(model, params.lora, context.generator())
     reference = reference_of(model, params, context.device)
     updates = params.training.steps * params.num_iterations
     training = params.training.model_copy(update={"steps": updates})
@@ -65,17 +57,19 @@ def work(job: Job, context: Context) -> None:
     recipe = Recipe(reference, estimator, objective)
     weights = sum(weight.numel() for weight in reference.parameters())
     # All views of an estimate wait for the backward pass together.
-    announce(context, model, training, longest, estimator.forwards, frozen_params=weights)
-    engine = zero.initialize(model, training)
+    stage = open_stage(
+        context, model, tokenizer, training, longest, estimator.forwards, frozen_params=weights
+    )
+    engine = stage.engine
     start, extra = resume.resume(context, engine)
     delete_rollouts_after(context, start)
     if extra:
         lora.restore(reference, extra["reference"])
     best, newest = extra.get("best", -1.0), extra.get("newest")
-    stages, stage = params.curriculum.stages, extra.get("stage", 1)
+    stages, level = params.curriculum.stages, extra.get("stage", 1)
 
     def kept() -> dict[str, Any]:
-        others = {"best": best, "newest": newest, "stage": stage}
+        others = {"best": best, "newest": newest, "stage": level}
         return {"reference": lora.trained(reference), **others}
 
     def score() -> float | None:
@@ -87,14 +81,15 @@ def work(job: Job, context: Context) -> None:
         if start == 0:
             newest = validate(context, engine, sampler, tasks["validation"], 0)
             best = keep_best(engine, tokenizer, job.output, newest, best)
-        for step in loop.steps(context, engine, start, params.training.steps, kept, score):
+        steps = loop.Steps(context, engine, start, params.training.steps, kept, score)
+        for step in steps:
             room = positions - params.decoding.max_new_tokens
-            asked = [begun(task, tokenizer, stage, stages, room) for task in tasks["rl"]]
+            asked = [begun(task, tokenizer, level, stages, room) for task in tasks["rl"]]
             metrics = one_step(context, engine, recipe, sampler, asked, step)
             if stages > 1:
-                metrics["curriculum_stage"] = float(stage)
-                stage = next_stage(stage, stages, metrics["pass_rate"], params.curriculum.threshold)
-            context.reporter.log(step + 1, metrics)
+                metrics["curriculum_stage"] = float(level)
+                level = next_stage(level, stages, metrics["pass_rate"], params.curriculum.threshold)
+            steps.log(step, metrics)
             if (step + 1) % params.ref_model_sync_steps == 0:
                 with zero.full_weights(engine) as policy:
                     lora.restore(reference, lora.trained(policy))

@@ -14,15 +14,12 @@ from torch import nn
 
 from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.instruction import InstructionParams
-from diffucoder.data.tokenizer import SpecialIds, special_ids
+from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
-from diffucoder.engine import lora, zero
+from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit
-from diffucoder.engine.plan import announce
-from diffucoder.model import load, set_bidirectional
-from diffucoder.model.compute import configure
 from diffucoder.model.loss import LossOutput
 from diffucoder.training.instruction_rows import (
     condition_share,
@@ -30,6 +27,7 @@ from diffucoder.training.instruction_rows import (
     read_pairs,
     shuffled,
 )
+from diffucoder.training.setup import load_model, open_stage
 
 
 class Pair(NamedTuple):
@@ -51,23 +49,16 @@ def work(job: Job, context: Context) -> None:
             too_long + pairs.num_rows,
             params.row_length,
         )
-    model, tokenizer = load(job.inputs["model"], dtype=torch.float32)
-    set_bidirectional(model)
-    chosen = configure(model, params.training.engine, context.device)
-    if context.rank == 0:
-        print(f"{job.stage}: {chosen}", flush=True)
-    if params.lora is not None:
-        lora.add(model, params.lora, context.generator())
-    announce(context, model, params.training, params.row_length)
-    engine = zero.initialize(model, params.training)
+    model, tokenizer = load_model(job, context, params)
+    stage = open_stage(context, model, tokenizer, params.training, params.row_length)
     fit(
         context,
-        engine,
+        stage.engine,
         pairs_between(pairs, params.phase_in_epochs, job.seed),
-        partial(prepare, params.row_length, special_ids(tokenizer)),
+        partial(prepare, params.row_length, stage.special),
         partial(instruction_loss, params.weighting),
     )
-    zero.export(engine, tokenizer, job.output)
+    zero.export(stage.engine, tokenizer, job.output)
 
 
 def pairs_between(
