@@ -1,8 +1,9 @@
-"""Runs untrusted programs against tests they never see.
+"""Runs untrusted programs against tests that they cannot see.
 
-Each program runs in a process of its own that can read nothing but the standard library, write
-nothing, start nothing and reach nobody. The tests run in another process and call the program's
-functions over a channel that carries plain data only, so no candidate can forge a verdict.
+Each program runs in a process of its own that can read nothing but the standard library, cannot
+write files, start processes or use the network. The tests run in another process and call the
+program's functions over a channel that carries plain data only, so no candidate can forge a
+verdict.
 """
 
 from diffucoder.sandbox.pool import Sandbox

@@ -1,4 +1,4 @@
-"""The sandbox as others use it: programs in, verdicts out, in order."""
+"""The public interface: programs in, verdicts out, in order."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from diffucoder.errors import BadParameters, SandboxUnavailable
 from diffucoder.sandbox import tiers
@@ -18,27 +18,49 @@ from diffucoder.sandbox.worker import Worker
 
 _IN_FLIGHT_PER_WORKER = 4
 
-Reply = SimpleQueue[tuple[int, Verdict | BaseException]]
-Job = tuple[int, Program, bool, Reply]
+Replies = SimpleQueue[tuple[int, Verdict | BaseException]]
+
+
+class Submission(NamedTuple):
+    """A program that waits for a worker.
+
+    Attributes:
+        index: Its place among the programs of one call.
+        program: The program.
+        executed_lines: Whether the verdict shall name the lines that ran.
+        replies: Queue for its verdict, or for the error that prevented one.
+    """
+
+    index: int
+    program: Program
+    executed_lines: bool
+    replies: Replies
 
 
 class Sandbox:
     """Runs programs against tests, each program in a locked-down process of its own.
 
-    workers: judges that work side by side; default: one for each available processor.
-    tier: `auto` takes the strongest that works on this machine; or one of `TIERS`. `unsafe` runs
-        candidates with no containment other than a process and its limits.
-    memory_mb: address space of a candidate beyond what its interpreter takes, in MiB.
-    cpu_s: processor seconds of a candidate's process, rounded up to whole ones.
-    wall_s: wall clock seconds for loading the code, and for each test.
-    max_timeouts: after this many of a program's tests timed out, the rest count as timed out;
-        None runs them all.
-    libraries: top-level packages that candidates and tests may import, where they are installed,
-        besides the standard library; their files can be read.
+    Use it as a context manager. Any number of threads may call `run` and `stream` at once.
 
-    Any number of threads may call `run` and `stream` at once.
-    Raises BadParameters for a limit that is not positive, SandboxUnavailable when this machine
-    cannot contain a candidate at the tier asked for.
+    Args:
+        workers: Judges that work in parallel; default: one per available processor.
+        tier: `auto` takes the strongest tier that works on this machine; or one of `TIERS`.
+            `unsafe` runs candidates with no containment other than a process and its limits.
+        memory_mb: Address space of a candidate beyond that of its interpreter, in MiB.
+        cpu_s: Processor seconds of a candidate's process, rounded up to whole seconds.
+        wall_s: Wall clock seconds for loading the code, and for each test.
+        max_timeouts: After this number of a program's tests timed out, the rest count as timed
+            out; None runs them all.
+        libraries: Top-level packages that candidates and tests may import, if they are installed,
+            besides the standard library; their files can be read.
+
+    Attributes:
+        workers: Number of judges.
+        tier: The tier in use, one of `TIERS`.
+
+    Raises:
+        BadParameters: If a limit is not positive, or there is no such tier.
+        SandboxUnavailable: If this machine cannot contain a candidate at the requested tier.
     """
 
     def __init__(
@@ -71,7 +93,7 @@ class Sandbox:
             "libraries": installed.locate(libraries),
         }
         self._max_timeouts = max_timeouts
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._submissions: SimpleQueue[Submission | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._live: set[Worker] = set()
         self._lock = threading.Lock()
@@ -79,7 +101,7 @@ class Sandbox:
 
     @property
     def mechanisms(self) -> int:
-        """How many mechanisms contain a candidate; 0 in the tier `unsafe`."""
+        """Number of mechanisms that contain a candidate; 0 in the tier `unsafe`."""
         return 0 if self.tier == tiers.UNSAFE else len(self.tier.split("+"))
 
     def __enter__(self) -> Self:
@@ -105,22 +127,37 @@ class Sandbox:
         self.close()
 
     def run(self, programs: Iterable[Program], executed_lines: bool = False) -> list[Verdict]:
-        """One verdict for each program, in order.
+        """Run programs and wait for all of them.
 
-        executed_lines: whether verdicts shall say which lines ran. Each program then runs a
-            second time to be watched; the verdict is that of the first.
+        Args:
+            programs: Candidates with their tests.
+            executed_lines: Whether verdicts shall name the lines that ran. Each program then
+                runs a second time to be traced; the verdict is that of the first run.
+
+        Returns:
+            One verdict per program, in order.
+
+        Raises:
+            SandboxUnavailable: If the sandbox is not open, or was closed meanwhile.
         """
         return list(self.stream(programs, executed_lines))
 
     def stream(
         self, programs: Iterable[Program], executed_lines: bool = False
     ) -> Iterator[Verdict]:
-        """Verdicts in order, each as soon as it and all before it are there.
+        """Run programs and yield verdicts in order, each as soon as all before it are there.
 
-        Takes programs from the iterable only as fast as the workers do. `executed_lines` is that
-        of `run`.
+        Args:
+            programs: Candidates with their tests; read only as fast as the workers take them.
+            executed_lines: As in `run`.
+
+        Yields:
+            One verdict per program, in order.
+
+        Raises:
+            SandboxUnavailable: If the sandbox is not open, or was closed meanwhile.
         """
-        replies: Reply = SimpleQueue()
+        replies: Replies = SimpleQueue()
         finished: dict[int, Verdict] = {}
         sent = 0
         source = iter(programs)
@@ -130,7 +167,7 @@ class Sandbox:
                 program = next(source, None)
                 if program is None:
                     break
-                self._submit((sent, program, executed_lines, replies))
+                self._submit(Submission(sent, program, executed_lines, replies))
                 waiting.append(sent)
                 sent += 1
             if not waiting:
@@ -143,43 +180,43 @@ class Sandbox:
             yield finished.pop(waiting.popleft())
 
     def close(self) -> None:
-        """End all workers and what they run. May be called twice and from any thread."""
+        """End all workers and what they run. May be called twice, and from any thread."""
         with self._lock:
             self._closed = True
             for worker in self._live:
                 worker.kill()
         for _ in self._threads:
-            self._jobs.put(None)
+            self._submissions.put(None)
         for thread in self._threads:
             thread.join()
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, submission: Submission) -> None:
         with self._lock:
             if self._closed or not self._threads:
                 raise SandboxUnavailable("the sandbox is not open: use it inside a with block")
-            self._jobs.put(job)
+            self._submissions.put(submission)
 
     def _serve(self, started: SimpleQueue[BaseException | None]) -> None:
-        """One thread: a worker, and the programs it is given."""
+        """Run a worker and the programs that it takes from the queue; one thread does this."""
         try:
             worker = self._start()
         except BaseException as error:
             started.put(error)
             return
         started.put(None)
-        while (job := self._jobs.get()) is not None:
-            index, program, lines, replies = job
+        while (submission := self._submissions.get()) is not None:
+            index, program, executed_lines, replies = submission
             try:
-                worker, verdict = self._judge(worker, program, lines)
+                worker, verdict = self._judge(worker, program, executed_lines)
                 replies.put((index, verdict))
             except BaseException as error:
                 replies.put((index, error))
         self._stop(worker)
 
     def _judge(
-        self, worker: Worker, program: Program, lines: bool, again: bool = True
+        self, worker: Worker, program: Program, executed_lines: bool, retry: bool = True
     ) -> tuple[Worker, Verdict]:
-        """The verdict, and the worker to use next: a judge that ended is replaced."""
+        """Return the worker to use next, for a judge that ended is replaced, and the verdict."""
         tests = program.tests if isinstance(program.tests, str) else list(program.tests)
         try:
             answer = worker.ask(
@@ -189,20 +226,20 @@ class Sandbox:
                     "entry_point": program.entry_point,
                     "setup": program.setup,
                     "max_timeouts": self._max_timeouts,
-                    "lines": lines,
+                    "lines": executed_lines,
                 }
             )
             return worker, _verdict(answer)
         except wire.Closed:
             stalled = self._stop(worker) == -deadline.SIGNAL
             worker = self._start()
-        if again and not stalled:
-            # It was not ended by the clock that bounds its own work, so perhaps by somebody else.
-            return self._judge(worker, program, lines, again=False)
+        if retry and not stalled:
+            # Not ended by the clock that bounds its own work: perhaps something else killed it.
+            return self._judge(worker, program, executed_lines, retry=False)
         if program.test_count == 1:
             status: Status = "timeout" if stalled else "crashed"
             return worker, Verdict(status, (False,), "JudgeKilled", None, 0.0)
-        # A candidate's answer made the judge exceed its own limits: find out which test it was.
+        # A candidate's answer made the judge exceed its own limits: find the test that did it.
         verdicts: list[Verdict] = []
         patience = self._max_timeouts
         for test in program.tests:
@@ -210,7 +247,8 @@ class Sandbox:
             if patience is not None and late >= patience:
                 verdicts.append(Verdict("timeout", (False,), None, None, 0.0))
                 continue
-            worker, verdict = self._judge(worker, replace(program, tests=[test]), lines, again)
+            only = replace(program, tests=[test])
+            worker, verdict = self._judge(worker, only, executed_lines, retry)
             verdicts.append(verdict)
         return worker, _merge(verdicts)
 

@@ -11,17 +11,20 @@ Status = Literal["passed", "failed", "error", "syntax", "timeout", "memory", "de
 
 @dataclass(frozen=True)
 class Program:
-    """A candidate's source and the tests it must pass.
+    """A candidate's source and the tests that it must pass.
 
-    code: Python source of a module; never trusted.
-    tests: assert statements, one verdict each; or one source text that defines
-        `check(candidate)`, which counts as one test. Trusted, and never shown to the candidate.
-    entry_point: the function under test. Where it is None, it is the first function that the
-        assert statements call, or for a check the last one that the code defines.
-    setup: trusted source that runs before each test; what it defines, tests can use, and the
-        candidate cannot replace.
+    Attributes:
+        code: Python source of a module; never trusted.
+        tests: Assert statements, one verdict each; or one source text that defines
+            `check(candidate)`, which counts as one test. Trusted, and never shown to the
+            candidate.
+        entry_point: The function under test. If it is None, it is the first function that the
+            assert statements call, or for a check the last one that the code defines.
+        setup: Trusted source that runs before each test; tests can use what it defines, and the
+            candidate cannot replace it.
 
-    Raises BadData when there is no test.
+    Raises:
+        BadData: If there is no test.
     """
 
     code: str
@@ -35,26 +38,27 @@ class Program:
 
     @property
     def test_count(self) -> int:
-        """How many verdicts the tests give."""
+        """Number of verdicts that the tests give."""
         return 1 if isinstance(self.tests, str) else len(self.tests)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one program.
+    """The result of one program.
 
-    status: `passed` when every test did, else that of the first that did not: `failed` (an assert
-        was false), `error` (an exception), `syntax` (the code does not compile), `timeout` (wall
-        clock or processor time), `memory`, `denied` (it tried what the sandbox forbids),
-        `crashed` (its process ended).
-    passed: one bool for each test.
-    error_type: the exception's or signal's name where there is one; never its message, which the
-        candidate writes.
-    line: the line of the candidate's code where it happened, if known.
-    seconds: wall time of the program, all tests together.
-    executed_lines: the lines of the candidate's code that ran while it was loaded and tested, in
-        order, if they were asked for. The candidate's own account: it can leave out lines and
-        name others, and nothing is decided by it.
+    Attributes:
+        status: `passed` if every test passed, else the status of the first that did not: `failed`
+            (an assert was false), `error` (an exception), `syntax` (the code does not compile),
+            `timeout` (wall clock or processor time), `memory`, `denied` (it tried what the
+            sandbox forbids), `crashed` (its process ended).
+        passed: One bool per test.
+        error_type: Name of the exception or signal, if there is one; never its message, which the
+            candidate writes.
+        line: Line of the candidate's code where it happened, from 1, if known.
+        seconds: Wall time of the program, all tests together.
+        executed_lines: Lines of the candidate's code that ran while it was loaded and tested, in
+            order, if they were requested. The candidate's process reports them: it can leave out
+            lines and name others, so nothing may be decided by them.
     """
 
     status: Status
@@ -66,5 +70,5 @@ class Verdict:
 
     @property
     def pass_rate(self) -> float:
-        """Share of the tests passed, 0 to 1."""
+        """Share of the tests that passed, 0 to 1."""
         return sum(self.passed) / len(self.passed)

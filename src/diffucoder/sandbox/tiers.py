@@ -1,4 +1,4 @@
-"""Which containment this machine offers: found by trying it."""
+"""The containment that this machine offers, found by trying it."""
 
 import threading
 from functools import cache
@@ -8,11 +8,11 @@ from diffucoder.errors import BadParameters, SandboxUnavailable
 from diffucoder.sandbox.inside import wire
 from diffucoder.sandbox.worker import Worker
 
-# Strongest first. `unsafe` contains nothing and is never chosen by itself.
+# Strongest first. `unsafe` contains nothing and is never chosen by `auto`.
 TIERS = ("namespaces+landlock+seccomp", "landlock+seccomp", "namespaces+seccomp", "unsafe")
 UNSAFE = TIERS[-1]
 
-# What is tried at the start must be refused in every tier but the last.
+# What the probe tries must be refused in every tier but the last.
 _ATTEMPTS = """
 import os, socket
 def read(path): os.close(os.open(path, os.O_RDONLY))
@@ -30,9 +30,17 @@ _LIMITS = {"memory_mb": 256, "cpu_s": 10, "wall_s": 30.0, "libraries": {}}
 
 
 def choose(tier: str) -> str:
-    """The tier to run: `auto` is the strongest that works here.
+    """Choose the tier to run.
 
-    Raises BadParameters for an unknown tier, SandboxUnavailable if this machine lacks it.
+    Args:
+        tier: One of `TIERS`, or `auto` for the strongest that works here.
+
+    Returns:
+        One of `TIERS`.
+
+    Raises:
+        BadParameters: If there is no such tier.
+        SandboxUnavailable: If this machine does not offer it.
     """
     if tier not in ("auto", *TIERS):
         raise BadParameters(f"unknown sandbox tier {tier!r}: choose auto or one of {TIERS}")
@@ -43,9 +51,9 @@ def choose(tier: str) -> str:
         reasons[name] = flaw(name)
         if reasons[name] is None:
             return name
-    found = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    reported = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise SandboxUnavailable(
-        f"this machine cannot contain untrusted code ({found}): use Linux 5.13 or later with "
+        f"this machine cannot contain untrusted code ({reported}): use Linux 5.13 or later with "
         "Landlock enabled, or one that allows user namespaces, or accept the risk with "
         f"tier={UNSAFE!r}"
     )
@@ -53,13 +61,20 @@ def choose(tier: str) -> str:
 
 @cache
 def flaw(tier: str) -> str | None:
-    """Why `tier` does not contain a program here; None if it does. Tried once."""
-    found: list[str | None] = []
-    # A thread of its own, for the worker must end before the thread that started it.
-    thread = threading.Thread(target=lambda: found.append(_try(tier)))
+    """Try a tier, once per process.
+
+    Args:
+        tier: One of `TIERS`.
+
+    Returns:
+        Why it does not contain a program here; None if it does.
+    """
+    flaws: list[str | None] = []
+    # In a thread of its own: the worker must end before the thread that started it.
+    thread = threading.Thread(target=lambda: flaws.append(_try(tier)))
     thread.start()
     thread.join()
-    return found[0]
+    return flaws[0]
 
 
 def _try(tier: str) -> str | None:

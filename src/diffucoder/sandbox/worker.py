@@ -15,9 +15,15 @@ _FOLDER = str(Path(__file__).parent)
 
 
 class Worker:
-    """Starts a judge; the thread that does must outlive it, for the kernel ties them together.
+    """Starts a judge, and talks to it.
 
-    Raises SandboxUnavailable when the judge cannot lock its guests in.
+    The thread that makes a worker must outlive it: the kernel kills the judge with that thread.
+
+    Args:
+        options: Arguments of `inside.judge.Judge`: tier, memory_mb, cpu_s, wall_s, libraries.
+
+    Raises:
+        SandboxUnavailable: If the judge cannot contain its guests.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -29,7 +35,7 @@ class Worker:
             env=judge.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            # Ctrl-C is for the parent, which then ends its workers.
+            # Ctrl-C goes to the parent, which then ends its workers.
             start_new_session=True,
         )
         theirs.close()
@@ -43,18 +49,32 @@ class Worker:
             raise SandboxUnavailable(f"the sandbox could not start: {reason}")
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Judge one program. Raises wire.Closed when the judge ended instead."""
+        """Judge one program.
+
+        Args:
+            message: Arguments of `inside.judge.Judge.judge`.
+
+        Returns:
+            The judge's answer: `outcomes`, `seconds` and, if requested, `lines`.
+
+        Raises:
+            wire.Closed: If the judge ended instead.
+        """
         wire.send(self._socket.fileno(), dict(message))
         answer = wire.receive(self._socket.fileno())
         assert isinstance(answer, dict)
         return answer
 
     def kill(self) -> None:
-        """End the judge at once; its zygote and guests go with it. Safe from any thread."""
+        """Kill the judge; the kernel ends its zygote and guests. Safe from any thread."""
         self._process.kill()
 
     def end(self) -> int:
-        """Kill and reap the judge; returns how it ended, as subprocess does."""
+        """Kill and reap the judge.
+
+        Returns:
+            Its exit status; minus the signal if one ended it.
+        """
         self.kill()
         self._socket.close()
         return self._process.wait()

@@ -1,4 +1,4 @@
-"""The processes of the sandbox. They run without site-packages and import only each other.
+"""The processes of the sandbox; they run without site-packages and import only each other.
 
 judge.py   trusted: runs the tests and never the candidate's code
 zygote.py  trusted: locks itself down, then forks one guest for each program

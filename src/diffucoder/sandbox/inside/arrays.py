@@ -12,7 +12,14 @@ _PLAIN = re.compile(r"[<>|=]?[biufcU][0-9]{1,6}")
 
 
 def encode(value: Any) -> dict[str, Json] | None:
-    """The tagged form of an array that holds plain data; None for any other object."""
+    """Encode an array of plain data.
+
+    Args:
+        value: Any object.
+
+    Returns:
+        The tagged form: data type, shape, and bytes in hexadecimal; None for any other object.
+    """
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.ndarray):
         return None
@@ -24,7 +31,18 @@ def encode(value: Any) -> dict[str, Json] | None:
 
 
 def decode(payload: Any) -> Any:
-    """The array. Raises Malformed, or ValueError where its parts do not fit."""
+    """Make an array of its encoded form.
+
+    Args:
+        payload: What `encode` put under its tag.
+
+    Returns:
+        A numpy array that can be written to.
+
+    Raises:
+        Malformed: If the payload is not of that form, or numpy is not installed.
+        ValueError: If its parts do not fit together.
+    """
     match payload:
         case [str() as kind, list() as shape, str() as raw] if _PLAIN.fullmatch(kind):
             if any(type(length) is not int or length < 0 for length in shape):
@@ -36,5 +54,5 @@ def decode(payload: Any) -> Any:
     except ImportError as error:
         raise Malformed("an array where there is no numpy") from error
     flat = numpy.frombuffer(bytes.fromhex(raw), dtype=kind)
-    # A copy, for tests may write to it as the candidate could.
+    # A copy: tests may write to it, as the candidate could.
     return flat.reshape(shape).copy()

@@ -1,7 +1,7 @@
-"""A clock that ends the process by the kernel's hand.
+"""A timer whose signal ends the process without a Python handler.
 
-Python runs a signal's handler between two steps of its own; one call into C, such as a sum over
-a range without end, has none. This clock needs none either.
+Python runs a signal's handler between two of its own instructions, so never during one call into
+C, such as a sum over an endless range. The kernel ends the process in that case too.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import signal
 from .lockdown import check, libc
 
 SIGNAL = signal.SIGPROF
-# timer_create and timer_settime; libc's own are in another library in older versions.
+# timer_create and timer_settime; older versions of libc have theirs in another library.
 _CALLS = {"x86_64": (222, 223), "aarch64": (107, 110)}
 
 
@@ -29,7 +29,11 @@ class _Times(ctypes.Structure):
 
 
 class Deadline:
-    """Ends this process by `SIGNAL` when the time set runs out. Linux alone."""
+    """Ends this process with `SIGNAL` when the time that was set runs out. Linux only.
+
+    Raises:
+        OSError: If the kernel makes no timer.
+    """
 
     def __init__(self) -> None:
         signal.signal(SIGNAL, signal.SIG_DFL)
@@ -41,6 +45,10 @@ class Deadline:
         check(done, "timer_create")
 
     def set(self, seconds: float) -> None:
-        """End the process in so many seconds; 0 for never."""
+        """Set or stop the timer.
+
+        Args:
+            seconds: Time until the process ends, from now; 0 stops the timer.
+        """
         times = _Times(first_s=int(seconds), first_ns=int(seconds % 1 * 10**9))
         check(libc.syscall(self._set, self._timer, 0, ctypes.byref(times), None), "timer_settime")

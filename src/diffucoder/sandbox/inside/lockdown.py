@@ -1,4 +1,4 @@
-"""Takes away from the calling process what a candidate must not have; nothing gives it back.
+"""Irreversibly takes rights from the calling process that a candidate must not have.
 
 Raw system calls through ctypes, so that nothing needs to be installed. Landlock's numbers and
 structures are those of include/uapi/linux/landlock.h, which are the same on both architectures.
@@ -36,19 +36,23 @@ class _FilterProgram(ctypes.Structure):
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends."""
+    """Have the kernel kill this process when its parent ends.
+
+    Args:
+        parent: Process id of the parent; if it is another one by now, this process ends.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def landlock_version() -> int:
-    """The kernel's Landlock version, 0 where there is none."""
+    """Return the kernel's Landlock version, 0 if there is none."""
     return max(0, libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
 
 
 def drop_privileges() -> None:
-    """No capabilities, no way to gain any, and no other process may look in."""
+    """Drop all capabilities and every way to gain any; hide this process's memory from others."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
     number = _CAPSET.get(os.uname().machine)
@@ -58,7 +62,16 @@ def drop_privileges() -> None:
 
 
 def restrict_files(version: int, readable: Iterable[Path]) -> None:
-    """Allow reading `readable` and listing the library's folders; refuse all other files."""
+    """Refuse all files but some.
+
+    Args:
+        version: The kernel's Landlock version, at least 1.
+        readable: Files and folders that may be read. The standard library's folders may be
+            listed, and the null device may be written to.
+
+    Raises:
+        OSError: If the kernel refuses.
+    """
     # Versions 2, 3 and 5 each added a right to files, 4 the network, 6 signals and sockets.
     rights = 13 + (version >= 2) + (version >= 3) + (version >= 5)
     attributes = _RulesetAttributes(
@@ -71,14 +84,21 @@ def restrict_files(version: int, readable: Iterable[Path]) -> None:
         _allow(ruleset, path, _READ_FILE | (_READ_DIR if path.is_dir() else 0))
     # The import system lists a folder before it opens a file in it.
     _allow(ruleset, Path(sysconfig.get_path("stdlib")), _READ_DIR)
-    # What is printed has to go somewhere.
+    # Where printed text goes.
     _allow(ruleset, Path(os.devnull), _WRITE_FILE)
     check(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
     os.close(ruleset)
 
 
 def library_files(others: Iterable[Path] = ()) -> list[Path]:
-    """What a candidate may read: the standard library, what it links to, time zones, `others`."""
+    """List what a candidate may read.
+
+    Args:
+        others: Files and folders besides the standard library.
+
+    Returns:
+        The standard library, the shared libraries that it links to, time zones, and `others`.
+    """
     library = Path(sysconfig.get_path("stdlib"))
     parts = [p for p in library.iterdir() if p.name not in ("site-packages", "dist-packages")]
     system = [Path(p) for p in ("/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo")]
@@ -93,10 +113,11 @@ def library_files(others: Iterable[Path] = ()) -> list[Path]:
 
 
 def limit_heirs(processes: int | None) -> None:
-    """Bound files, core dumps and threads of this process and of all it will start.
+    """Limit files, core dumps and threads of this process and of all that it will start.
 
-    processes: how many, threads counted, its user may have in its namespaces; None does not
-        bound them, for where there are none the user's own count too.
+    Args:
+        processes: Number of processes and threads that its user may have in its namespaces; None
+            sets no limit, for without namespaces the user's other processes count too.
     """
     bounds = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0}
     if processes is not None:
@@ -106,14 +127,26 @@ def limit_heirs(processes: int | None) -> None:
 
 
 def limit(memory_bytes: int, cpu_s: int) -> None:
-    """Bound address space and processor time of this process."""
+    """Limit address space and processor time of this process.
+
+    Args:
+        memory_bytes: Address space, in bytes.
+        cpu_s: Processor time, in seconds; a second later the kernel kills the process.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    # The soft limit can be handled by the candidate, the hard one kills.
+    # The candidate can handle the signal of the soft limit; the hard limit kills.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
 
 
 def filter_calls(program: bytes) -> None:
-    """Install a seccomp filter on this thread and all it will start."""
+    """Install a seccomp filter on this thread and all that it will start.
+
+    Args:
+        program: Steps of classic BPF, 8 bytes each (`seccomp.py`).
+
+    Raises:
+        OSError: If the kernel refuses.
+    """
     prog = _FilterProgram(len(program) // 8, program)
     number = _SECCOMP[os.uname().machine]
     check(libc.syscall(number, 1, ctypes.c_uint32(0), ctypes.byref(prog)), "seccomp")
@@ -132,7 +165,15 @@ def _prctl(option: int, value: int) -> None:
 
 
 def check(result: int, call: str) -> None:
-    """Raise OSError if a call into libc failed."""
+    """Check the result of a call into libc.
+
+    Args:
+        result: What the call returned.
+        call: Its name, for the message.
+
+    Raises:
+        OSError: If the result is negative.
+    """
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}")

@@ -1,8 +1,8 @@
-"""Namespaces of its own for a zygote and its guests, and a root directory that holds the library.
+"""Namespaces for a zygote and its guests, and a root directory that holds only the library.
 
-One set of namespaces serves all guests of a zygote, which is process 1 of its PID namespace: what
-a guest leaves behind can be ended with one signal to everybody, nothing in there can signal the
-zygote, and when it ends the kernel ends all of them.
+One set of namespaces serves all guests of a zygote, which is process 1 of its PID namespace: one
+signal to all processes ends what a guest leaves behind, nothing inside can signal the zygote, and
+when the zygote ends the kernel ends all of them.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ from pathlib import Path
 from .lockdown import check, die_with_parent, libc
 from .wire import receive, send
 
-# Whom candidates run as where the sandbox is opened by root: nobody. Root is exempt from the
-# limit on processes.
+# The user that candidates run as if root opens the sandbox: nobody. Root is exempt from the limit
+# on processes.
 NOBODY = 65534
 _NEW_MOUNTS, _NEW_HOST, _NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 _NEW_USER, _NEW_PID, _NEW_NET = 0x10000000, 0x20000000, 0x40000000
@@ -26,21 +26,30 @@ _DETACH = 2
 _MOUNT_SETATTR = 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _AT_RECURSIVE, _ATTR_READ_ONLY, _ATTR_NOSUID = 0x8000, 1, 2
-# Covered while the new root is made: a folder that everybody has, and that holds no library.
+# Where the new root is made: a folder that every machine has, and that holds no library.
 _ROOT = Path("/proc")
-# May be passed through, and neither listed nor written to, whoever owns it.
+# Mode of folders on the way to something readable: neither listed nor written to, by any user.
 _PASSAGE = 0o111
 
 
 def enter(control_fd: int, parent: int) -> int | None:
-    """Continue in a child that is process 1 of new namespaces; the caller waits for it to end.
+    """Continue in a child that is process 1 of new namespaces; the caller waits for its end.
 
-    The judge, which is outside, says whom the user ids inside stand for: see `write_maps`, whose
-    answer this returns. Raises OSError where the kernel refuses.
+    The judge, which is outside, maps the user ids: see `write_maps`.
+
+    Args:
+        control_fd: Descriptor of the socket to the judge.
+        parent: Process id of the judge.
+
+    Returns:
+        The answer of `write_maps`.
+
+    Raises:
+        OSError: If the kernel refuses.
     """
     flags = _NEW_USER | _NEW_PID | _NEW_MOUNTS | _NEW_NET | _NEW_IPC | _NEW_HOST
     check(libc.unshare(flags), "unshare")
-    # New credentials made the kernel forget it.
+    # New credentials reset it.
     die_with_parent(parent)
     send(control_fd, {"needs": "maps"})
     other = receive(control_fd)
@@ -49,15 +58,22 @@ def enter(control_fd: int, parent: int) -> int | None:
         os.close(control_fd)
         os.waitpid(child, 0)
         os._exit(0)
-    # Its parent is outside and has no number here.
+    # Its parent is outside and has no process id here.
     die_with_parent(0)
     return other if isinstance(other, int) else None
 
 
 def write_maps(pid: int) -> int | None:
-    """Let users of the new user namespace of process `pid` stand for ours.
+    """Map the users of a new user namespace to ours.
 
-    Returns the id of another user than ours that exists in there, None if there is none.
+    Args:
+        pid: A process in that namespace.
+
+    Returns:
+        Id of a user inside other than ours; None if there is none.
+
+    Raises:
+        OSError: If the kernel refuses.
     """
     folder = Path("/proc") / str(pid)
     user, group = os.getuid(), os.getgid()
@@ -66,7 +82,7 @@ def write_maps(pid: int) -> int | None:
             (folder / "uid_map").write_text(f"0 0 1\n{NOBODY} {NOBODY} 1")
             (folder / "gid_map").write_text(f"{group} {group} 1\n{NOBODY} {NOBODY} 1")
             return NOBODY
-    # Without privileges one may only map oneself, and must give up changing groups.
+    # A process without privileges may map its own user only, and must give up changing groups.
     (folder / "setgroups").write_text("deny")
     (folder / "uid_map").write_text(f"{user} {user} 1")
     (folder / "gid_map").write_text(f"{group} {group} 1")
@@ -74,7 +90,11 @@ def write_maps(pid: int) -> int | None:
 
 
 def become(user: int) -> None:
-    """Be `user` from now on, inside and outside."""
+    """Change to a user, inside and outside of the namespace.
+
+    Args:
+        user: Id of the user and the group.
+    """
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
@@ -82,10 +102,16 @@ def become(user: int) -> None:
 
 
 def replace_root(readable: Iterable[Path]) -> None:
-    """Move into a root directory that holds `readable`, read-only, each at its own path.
+    """Move into a read-only root directory.
 
-    What else exists on the way there is a name that cannot be opened, so that a candidate is
-    denied it as it is where there are no namespaces.
+    What else exists on the way to a readable path becomes a name that cannot be opened, so that a
+    candidate is denied access to it, as in tiers without namespaces.
+
+    Args:
+        readable: Files and folders that the new root holds, each at its own path.
+
+    Raises:
+        OSError: If the kernel refuses.
     """
     socket.sethostname("sandbox")
     os.umask(0)
@@ -100,7 +126,7 @@ def replace_root(readable: Iterable[Path]) -> None:
         if path not in allowed and path.is_dir():
             _mount("tmpfs", _inside(path), "tmpfs", _NOSUID, f"mode={_PASSAGE:o},size=4m")
             passages.add(path)
-    # A folder before what a link leads to inside of it, which would make it a mere passage.
+    # A folder before what a link points to inside of it, which would make it a passage only.
     for path in sorted(paths | allowed, key=lambda path: len(path.resolve().parts)):
         _mirror(path, passages)
     for passage in passages:
@@ -118,7 +144,7 @@ def replace_root(readable: Iterable[Path]) -> None:
 
 
 def _mirror(path: Path, passages: set[Path]) -> None:
-    """Make `path` reachable in the new root: links stay links, what they lead to is bound."""
+    """Make `path` reachable in the new root: links stay links, their targets are bind-mounted."""
     for part in (*reversed(path.parents), path)[1:]:
         copy = _inside(part)
         if part.is_symlink():
@@ -139,7 +165,7 @@ def _mirror(path: Path, passages: set[Path]) -> None:
 
 
 def _shade(passage: Path) -> None:
-    """Give all that is not bound in a folder a name that cannot be opened."""
+    """Give everything in a folder that is not mounted a name that cannot be opened."""
     try:
         names = os.listdir(passage)
     except OSError:
@@ -147,7 +173,7 @@ def _shade(passage: Path) -> None:
     for name in names:
         path, copy = passage / name, _inside(passage / name)
         if not os.path.lexists(copy):
-            # Some links lead into what is covered, and cannot be asked what they lead to.
+            # The targets of some links are covered, and cannot be looked at.
             _placeholder(copy, path.is_dir() or path.is_symlink())
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins, in the judge, for what lives in a guest: the candidate's objects and exceptions."""
+"""Stand-ins in the judge for what lives in a guest: the candidate's objects and exceptions."""
 
 import builtins
 import keyword
@@ -7,8 +7,8 @@ from typing import Any, NoReturn, Protocol
 
 from .wire import Malformed
 
-# What a test may want to know of a function or class. Others of these names are protocols: numpy,
-# for one, reads memory at the address that an object's `__array_interface__` names.
+# Special names of a function or class that a test may ask for. Others are protocols: numpy, for
+# example, reads memory at the address that an object's `__array_interface__` names.
 _SPECIAL_NAMES = (
     "__annotations__", "__dict__", "__doc__", "__module__", "__name__", "__qualname__",
 )  # fmt: skip
@@ -21,7 +21,7 @@ _UNARY = ("neg", "pos", "abs", "invert")
 
 
 class Requests(Protocol):
-    """Where a stand-in sends what it is asked for."""
+    """Where a stand-in sends its requests."""
 
     def request(
         self,
@@ -30,16 +30,21 @@ class Requests(Protocol):
         name: str,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any: ...
+    ) -> Any:
+        """Have the guest do something; see `session.GuestSession.request`."""
 
 
 class Remote:
     """An object of the candidate's that is not plain data.
 
-    It can be called, iterated, indexed, asked for attributes and for its truth: the guest does it
-    and plain results come back. It cannot be compared or combined with what is the test's: the
-    candidate would decide the test. With another object of the candidate's it can, for then both
-    sides are its answers anyway; and a truth of its own says no more than returning True.
+    It can be called, iterated, indexed, and asked for attributes and for its truth: the guest does
+    so and returns plain results. It cannot be compared or combined with an object of the test's,
+    for then the candidate would decide the test. It can be with another object of the candidate's,
+    since both sides are its answers anyway; and its truth says no more than returning True would.
+
+    Args:
+        session: Where its requests go.
+        handle: Its number in the guest.
     """
 
     __slots__ = ("_handle", "_session")
@@ -49,6 +54,7 @@ class Remote:
         object.__setattr__(self, "_handle", handle)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Have the guest call it."""
         return self._session.request("call", self._handle, "", args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -87,11 +93,11 @@ class Remote:
         return self._method("__enter__")
 
     def __exit__(self, *_: object) -> None:
-        # It is not told of an error, and cannot swallow one: a failed assert stays one.
+        # It does not learn of an error and cannot swallow one: a failed assert stays one.
         self._method("__exit__", None, None, None)
 
     def __hash__(self) -> int:
-        # Where a hash equals that of something else, the comparison follows and is refused.
+        # Equal hashes lead to a comparison, which is refused.
         return self._apply("hash")
 
     def __bool__(self) -> bool:
@@ -128,7 +134,11 @@ for _name in (*_COMPARISONS, *_BINARY, *_UNARY):
 class CandidateError(Exception):
     """An exception that the candidate's code raised; also of the built-in class it was.
 
-    raised: stands for the exception itself where it has attributes.
+    Attributes:
+        kind: Name of its class.
+        base: The nearest built-in class.
+        line: Line of the candidate's code where it was raised, if known.
+        raised: Stand-in of the exception itself, if that has attributes.
     """
 
     kind = "Exception"
@@ -137,7 +147,7 @@ class CandidateError(Exception):
     raised: Remote | None = None
 
     def __init__(self, message: str = "", *_: object) -> None:
-        # Not through the built-in's __init__: some want more arguments than a message.
+        # Not the built-in's __init__: some need more arguments than a message.
         self.args = (message,)
 
     def __str__(self) -> str:
@@ -150,23 +160,39 @@ class CandidateError(Exception):
 
 
 def error_class(name: str, base_name: str) -> type[CandidateError]:
-    """A class of the candidate's errors that is also its nearest built-in one.
+    """Make a class for errors of the candidate.
 
-    Raises Malformed when that is none.
+    Args:
+        name: Name of the candidate's class.
+        base_name: Name of its nearest built-in class.
+
+    Returns:
+        A subclass of `CandidateError` and of the built-in class.
+
+    Raises:
+        Malformed: If there is no such built-in class.
     """
     base = getattr(builtins, base_name, None)
     if not (isinstance(base, type) and issubclass(base, BaseException)):
         raise Malformed("an error of unknown form")
-    # A test may expect SystemExit; its like must not be what the judge itself listens to.
+    # A test may expect SystemExit; others, such as KeyboardInterrupt, must not reach the judge.
     caught = issubclass(base, (Exception, SystemExit))
     bases = (CandidateError, base) if caught else (CandidateError,)
     return type(identifier(name), bases, {"base": base})
 
 
 def identifier(text: object) -> str:
-    """The candidate's name for an exception, if it is one."""
-    named = isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text)
-    return text[:80] if named else "Exception"
+    """Check the candidate's name for an exception.
+
+    Args:
+        text: What the guest sent.
+
+    Returns:
+        Its first 80 characters, or "Exception" if it is not a name.
+    """
+    if isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text):
+        return text[:80]
+    return "Exception"
 
 
 def _is_special(name: str) -> bool:

@@ -1,8 +1,8 @@
 """System call filters as classic BPF programs, for x86-64 and aarch64.
 
 Two filters stack, and the stricter answer wins. The first is an allowlist that the zygote and
-its guests share; the second takes from a guest what only the zygote needs. Numbers are those of
-the kernel's tables arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h;
+its guests share; the second refuses a guest what only the zygote needs. Numbers are those of the
+kernel's tables arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h;
 the layout of struct seccomp_data is in include/uapi/linux/seccomp.h.
 """
 
@@ -64,13 +64,20 @@ _ZYGOTE_ONLY = ("fork", "setsid", "prctl", "seccomp", "sendmsg", "recvmsg", "wai
 
 
 def machine() -> str | None:
-    """The name of this architecture if its numbers are known."""
+    """Return the name of this architecture if its numbers are known, else None."""
     name = platform.machine()
     return name if name in _AUDIT and struct.calcsize("P") == 8 else None
 
 
 def shared_filter(architecture: str) -> bytes:
-    """Allow what an interpreter needs; everything else is refused with EPERM."""
+    """Make the filter of a zygote and its guests: what an interpreter needs, EPERM for the rest.
+
+    Args:
+        architecture: `x86_64` or `aarch64`.
+
+    Returns:
+        Steps of classic BPF, 8 bytes each.
+    """
     column = list(_AUDIT).index(architecture)
     allowed = [numbers[column] for numbers in _CALLS.values()]
     return _program(
@@ -78,10 +85,10 @@ def shared_filter(architecture: str) -> bytes:
             *_check_architecture(architecture),
             *_one_of(_IOCTL[column], _IOCTL_REQUESTS, errno.ENOTTY),
             *_one_of(_FCNTL[column], _FCNTL_COMMANDS, errno.EPERM),
-            # A pair of connected sockets reaches nobody, as long as nothing is sent elsewhere.
+            # A pair of connected sockets is harmless as long as nothing is sent elsewhere.
             *_only_if(_SOCKETPAIR[column], _JUMP_EQUAL, _AF_UNIX),
             *_without_address(_SENDTO[column]),
-            # Its flags lie behind a pointer, where no filter can see them; libc then uses clone.
+            # A filter cannot read its flags, which are behind a pointer; libc then uses clone.
             *_answer(_CLONE3[column], _ERRNO | errno.ENOSYS),
             *(step for n in allowed if n is not None for step in _answer(n, _ALLOW)),
             (_RETURN, 0, 0, _ERRNO | errno.EPERM),
@@ -90,7 +97,15 @@ def shared_filter(architecture: str) -> bytes:
 
 
 def guest_filter(architecture: str, pid: int) -> bytes:
-    """Refuse new processes, signals to others and all that only the zygote needs."""
+    """Make the filter of a guest: no new processes, no signals to others, no zygote's calls.
+
+    Args:
+        architecture: `x86_64` or `aarch64`.
+        pid: Process id of the guest, which may signal itself.
+
+    Returns:
+        Steps of classic BPF, 8 bytes each.
+    """
     column = list(_AUDIT).index(architecture)
     return guest_prefix(architecture) + _program(
         [
@@ -101,10 +116,17 @@ def guest_filter(architecture: str, pid: int) -> bytes:
     )
 
 
-# Most of the filter is the same for all guests: made before the first fork, it costs them nothing.
+# Most of the filter is the same for all guests: made once, before the first fork.
 @cache
 def guest_prefix(architecture: str) -> bytes:
-    """The part of a guest's filter that does not depend on its process id."""
+    """Make the part of a guest's filter that does not depend on its process id.
+
+    Args:
+        architecture: `x86_64` or `aarch64`.
+
+    Returns:
+        Steps of classic BPF, 8 bytes each.
+    """
     column = list(_AUDIT).index(architecture)
     refused = [_CALLS[name][column] for name in _ZYGOTE_ONLY]
     return _program(

@@ -1,6 +1,5 @@
-"""The judge's side of a guest: requests and replies, and what may be asked of the judge."""
+"""The judge's side of a guest: requests, replies, and the guest's calls of the judge."""
 
-import math
 import sys
 from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType
@@ -13,22 +12,30 @@ from .wire import Closed, Malformed, receive, send
 
 
 class GuestGone(BaseException):
-    """The guest ended or broke the protocol. No test can catch it by `except Exception`."""
+    """The guest ended or broke the protocol. A test cannot catch it by `except Exception`."""
 
 
 class NotAProgram(Exception):
-    """The candidate's source does not compile: (error type, line)."""
+    """The candidate's source does not compile; the arguments are the error's type and line."""
 
 
-class Session:
-    """One guest, from its first request to its end."""
+class GuestSession:
+    """One guest, from its first request to its end.
+
+    Attributes:
+        fd: Descriptor of the channel to the guest.
+        over: Whether the guest can no longer be used.
+        lent: What tests passed in and the guest may call; it can name no other object of ours.
+        stand_ins: One stand-in per object of the guest, so that a test can ask whether two are
+            the same.
+        lines: Lines of the candidate's code that ran, if they were requested.
+        line_count: Lines of the candidate's code.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.over = False
-        # What tests passed in and the guest may call; the only objects of ours it can name.
         self.lent: list[Any] = []
-        # One stand-in for each object, so that a test can ask whether two are the same.
         self.stand_ins: dict[int, Any] = {}
         self.lines: set[int] = set()
         self.line_count = 0
@@ -36,11 +43,23 @@ class Session:
     def load(
         self, code: str, names: list[str], entry: str | None, lines: bool = False
     ) -> dict[str, Any]:
-        """Run the candidate's module; returns what it gave to `names`.
+        """Run the candidate's module.
 
-        lines: whether the guest shall say which lines of the code run, in `self.lines`.
+        Args:
+            code: Source of the candidate.
+            names: Names that the tests use.
+            entry: The function under test; None for the last that the code defines.
+            lines: Whether the guest shall report the lines of the code that run; they are
+                collected in `self.lines`.
 
-        Raises CandidateError, or NotAProgram for source that does not compile.
+        Returns:
+            The values of those `names` that the module defines; under "" the last object that it
+            defines, if `entry` is None.
+
+        Raises:
+            CandidateError: If the module raises.
+            NotAProgram: If it does not compile.
+            GuestGone: If the guest ended or broke the protocol.
         """
         self.line_count = len(code.splitlines())
         reply = self.exchange({"code": code, "names": names, "entry": entry, "lines": lines})
@@ -49,12 +68,12 @@ class Session:
             raise NotAProgram(identifier(kind), _line(line))
         self.raise_error(reply)
         decoder = Decoder(self.resolve)
-        found = reply.get("ok")
-        if not isinstance(found, dict):
+        defined = reply.get("ok")
+        if not isinstance(defined, dict):
             raise GuestGone
-        # No other names, whatever the guest sends: it must not replace what is the test's.
-        wanted = (name for name in (*names, "") if name in found)
-        return {name: decoder.decode(found[name]) for name in wanted}
+        # No other names, whatever the guest sends: it must not replace a test's own names.
+        requested = (name for name in (*names, "") if name in defined)
+        return {name: decoder.decode(defined[name]) for name in requested}
 
     def request(
         self,
@@ -64,7 +83,23 @@ class Session:
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Have the guest do something with an object of its own; returns the result."""
+        """Have the guest do something with an object of its own.
+
+        Args:
+            op: Operation: `call`, `method`, `get`, `set`, `apply` or `library`.
+            handle: Number of the object.
+            name: The method, attribute or function, if the operation has one.
+            args: Arguments.
+            kwargs: Keyword arguments.
+
+        Returns:
+            The result; arguments that the guest changed in place are changed here too.
+
+        Raises:
+            CandidateError: If the operation raises.
+            Malformed: If the reply is not one.
+            GuestGone: If the guest ended or broke the protocol.
+        """
         encoder = Encoder(self.lend)
         arguments = encoder.encode((args, kwargs or {}))
         known = encoder.containers
@@ -79,7 +114,17 @@ class Session:
         return result
 
     def exchange(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and serve the guest's calls until its reply."""
+        """Send a request, and serve the guest's calls until its reply.
+
+        Args:
+            message: The request.
+
+        Returns:
+            The reply.
+
+        Raises:
+            GuestGone: If the guest ended or broke the protocol.
+        """
         if self.over:
             raise GuestGone
         try:
@@ -89,8 +134,9 @@ class Session:
                 if not isinstance(reply, dict):
                     raise Malformed("a message that is not an object")
                 if "line" in reply:
-                    if (_line(reply["line"]) or math.inf) <= self.line_count:
-                        self.lines.add(reply["line"])
+                    line = _line(reply["line"])
+                    if line is not None and line <= self.line_count:
+                        self.lines.add(line)
                 elif "op" in reply:
                     send(self.fd, self.serve(reply))
                 else:
@@ -100,7 +146,17 @@ class Session:
             raise GuestGone from error
 
     def serve(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Call what a test passed in, on the guest's behalf."""
+        """Call what a test passed in, on behalf of the guest.
+
+        Args:
+            message: The guest's request: `op`, `id` and `args`.
+
+        Returns:
+            The result, or the name of the built-in exception that was raised.
+
+        Raises:
+            Malformed: If the guest names an object that was not passed in.
+        """
         try:
             decoder = Decoder(self.resolve)
             target = decoder.decode({"o": message["id"]})
@@ -115,7 +171,18 @@ class Session:
             return {"error": base.__name__}
 
     def lend(self, value: object) -> dict[str, Any]:
-        """Name an object that is not plain data by number."""
+        """Give an object that is not plain data a handle.
+
+        Args:
+            value: The object.
+
+        Returns:
+            Its tagged form: its number here, or the guest's if it is one of the guest's.
+
+        Raises:
+            GuestGone: If it is an object of another guest.
+            Malformed: If the guest lacks an object of the standard library.
+        """
         if isinstance(value, Remote):
             if value._session is not self:
                 raise GuestGone
@@ -123,10 +190,10 @@ class Session:
         array = arrays.encode(value)
         if array is not None:
             return array
-        place = _library_name(value)
-        if place is not None:
-            # The guest has the same, and must never be able to have ours called: it may be `eval`.
-            theirs = self.request("library", 0, "", place)
+        qualified = _library_name(value)
+        if qualified is not None:
+            # The guest has the same object, and must never be able to call ours: it may be `eval`.
+            theirs = self.request("library", 0, "", qualified)
             if isinstance(theirs, Remote):
                 return {"o": theirs._handle}
             raise Malformed("no such object of the library")
@@ -134,8 +201,15 @@ class Session:
         return {"h": len(self.lent) - 1}
 
     def resolve(self, tag: str, number: int) -> object:
-        """The object of a handle: `o` is one of ours, the others are the guest's: `a` a coroutine,
-        `E` a class of exceptions, `h` anything else.
+        """Look up the object of a handle.
+
+        Args:
+            tag: `o` for one of ours; for the guest's `a` is a coroutine, `E` a class of
+                exceptions, `h` any other object.
+            number: Its number.
+
+        Returns:
+            Our object, or the stand-in of the guest's.
         """
         if tag == "o":
             return self.lent[number]
@@ -148,8 +222,15 @@ class Session:
     def raise_error(self, reply: dict[str, Any], ends_iteration: bool = False) -> None:
         """Raise what the candidate raised, as its nearest built-in exception and its own classes.
 
-        Only where a test asks for the next item may it be StopIteration: elsewhere it would end
-        the test's own loop, and `all(map(check, cases))` would be true after no case at all.
+        Args:
+            reply: The guest's reply; without an error nothing is raised.
+            ends_iteration: Whether StopIteration may be raised, which is so when a test asks for
+                the next item. Elsewhere it would end the test's own loop, and
+                `all(map(check, cases))` would be true after no case at all.
+
+        Raises:
+            CandidateError: If the reply tells of an error.
+            Malformed: If the error is not of the protocol's form.
         """
         if "error" not in reply:
             return
@@ -166,18 +247,27 @@ class Session:
                 raise Malformed("an error of unknown form")
 
     def made_error(self, base: str, kind: str, classes: list[Any]) -> type[CandidateError]:
-        """A class for an error: of those that tests know by name, all that it belongs to."""
+        """Make the class of an error that the candidate raised.
+
+        Args:
+            base: The nearest built-in exception.
+            kind: Name of the candidate's class.
+            classes: Handles of the candidate's classes that it belongs to and tests know.
+
+        Returns:
+            A subclass of all these.
+        """
         made = error_class(kind, base)
         known = [self.stand_ins[n] for n in classes if type(n) is int and n in self.stand_ins]
         own = [c for c in known if isinstance(c, type) and issubclass(c, CandidateError)]
         try:
             return type(made.__name__, (*own, made), {"base": made.base})
         except TypeError:
-            # Classes of which Python makes no class: the guest sent what cannot have been raised.
+            # Python cannot combine these classes: the guest sent what cannot have been raised.
             return made
 
 
-def _exceptions(session: Session, number: int) -> type[CandidateError]:
+def _exceptions(session: GuestSession, number: int) -> type[CandidateError]:
     match session.request("apply", number, "lineage"):
         case [str() as name, str() as base]:
             return error_class(name, base)
@@ -185,8 +275,8 @@ def _exceptions(session: Session, number: int) -> type[CandidateError]:
             raise Malformed("a class of unknown form")
 
 
-async def _awaited(session: Session, number: int) -> Any:
-    """A coroutine of the candidate's, which the guest runs to its end."""
+async def _awaited(session: GuestSession, number: int) -> Any:
+    """Await a coroutine of the candidate's, which the guest runs to its end."""
     return session.request("apply", number, "run")
 
 
@@ -198,10 +288,10 @@ def _library_name(value: Any) -> tuple[str, str] | None:
     if not module or module.partition(".")[0] not in sys.stdlib_module_names:
         return None
     try:
-        found = attrgetter(name)(sys.modules[module])
+        named = attrgetter(name)(sys.modules[module])
     except (KeyError, AttributeError):
         return None
-    return (module, name) if found is value else None
+    return (module, name) if named is value else None
 
 
 def _pairs(changed: Any) -> list[tuple[Any, Any]]:

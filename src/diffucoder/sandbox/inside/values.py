@@ -1,10 +1,10 @@
 """The closed format in which Python values cross between judge and guest.
 
 JSON scalars and lists stand for themselves; everything else is an object with one tagged entry.
-Containers that can be changed are numbered in the order in which they appear, so that two places
-which share one list still share it on the other side, and a list that the candidate changes in
-place can be changed in place for the test. Nothing in the format names code: an object that is
-not plain data crosses as a number, a handle, which only its owner can resolve.
+Mutable containers are numbered in the order in which they appear, so that two values which share
+one list still share it on the other side, and a list that the candidate changes in place can be
+changed in place for the test. Nothing in the format names code: an object that is not plain data
+crosses as a number, a handle, which only its owner can resolve.
 
 Whatever the sender wrote, decoding takes time linear in its length between two points at which a
 signal can interrupt it.
@@ -32,31 +32,36 @@ _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
 }
-# Their numbers, in the order in which they are made of them; a time with a zone is no plain data.
+# The arguments of each, in order; a time with a zone is not plain data.
 _MOMENTS: dict[type, tuple[str, ...]] = {
     datetime: ("year", "month", "day", "hour", "minute", "second", "microsecond"),
     date: ("year", "month", "day"),
     time: ("hour", "minute", "second", "microsecond"),
     timedelta: ("days", "seconds", "microseconds"),
 }
-# Letters; making a class of many names takes long, in one call that no signal interrupts.
+# Letters; making a class with many names takes long, in one call that no signal interrupts.
 _NAMES_LENGTH = 2000
 MUTABLE = (list, dict, set, bytearray, deque)
 _SAME_IN_JSON = {str, bool, float, type(None)}
 _NUMBERS = {int, bool, float}
 # What Python raises for a payload that no encoder sends.
 _WRONG = (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, StopIteration)
-# So many floats or more cross as their bytes: writing and reading them as text takes ten times
-# as long.
+# This number of floats or more cross as their bytes: writing and reading them as text takes ten
+# times as long.
 _PACKED = 32
 
 
 class Encoder:
     """Turns values into JSON.
 
-    `export` gives the handle of an object that is not plain data, as a tagged entry;
-    `known` are containers the other side already holds, by number; `simplify` gives plain data
-    that stands for an object, or the object.
+    Args:
+        export: Gives the handle of an object that is not plain data, as a tagged entry.
+        known: Containers that the other side already holds, by number.
+        simplify: Gives plain data that represents an object, or the object itself.
+
+    Attributes:
+        containers: Mutable containers of the message, by number.
+        numbers: The number of each, by its id.
     """
 
     def __init__(
@@ -66,12 +71,23 @@ class Encoder:
         simplify: Callable[[Any], Any] = lambda value: value,
     ) -> None:
         self.export, self.simplify = export, simplify
-        # Held here so that no id is given out twice while the message is being made.
+        # Kept, so that no id is used twice while the message is made.
         self.containers = list(known)
         self.numbers = {id(container): i for i, container in enumerate(self.containers)}
 
     def encode(self, value: Any, depth: int = 0) -> Json:
-        """The JSON form of `value`. Raises Malformed when it is nested too deeply."""
+        """Encode a value.
+
+        Args:
+            value: Any object.
+            depth: Containers around it.
+
+        Returns:
+            Its JSON form.
+
+        Raises:
+            Malformed: If it is nested too deeply.
+        """
         kind = type(value)
         if kind is str or kind is bool or kind is float or value is None:
             return value
@@ -85,7 +101,7 @@ class Encoder:
         return self._encode_object(value, depth + 1)
 
     def _encode_object(self, value: Any, depth: int) -> Json:
-        # Raw methods of the base types: a subclass must not decide what it looks like.
+        # The base types' own methods: a subclass must not decide how it is encoded.
         if isinstance(value, MUTABLE):
             self.numbers[id(value)] = len(self.containers)
             self.containers.append(value)
@@ -126,7 +142,15 @@ class Encoder:
         return {tag: contents}
 
     def contents(self, value: Any, depth: int = 1) -> Json:
-        """What is in a mutable container, without the container itself."""
+        """Encode what is in a mutable container, without the container itself.
+
+        Args:
+            value: The container.
+            depth: Containers around its contents.
+
+        Returns:
+            The JSON form of the contents.
+        """
         if isinstance(value, list):
             return self._each(list.__iter__(value), depth)
         if isinstance(value, dict):
@@ -140,7 +164,7 @@ class Encoder:
 
     def _each(self, values: Iterable[Any], depth: int) -> Json:
         listed = list(values)
-        # Found at the speed of C, where millions of values take seconds one by one.
+        # In C: one by one, millions of values take seconds.
         kinds = set(map(type, listed))
         if kinds == {float} and len(listed) >= _PACKED:
             return {"f": array("d", listed).tobytes().hex()}
@@ -153,10 +177,14 @@ class Encoder:
 
 
 class Decoder:
-    """Turns JSON back into values, or raises Malformed; runs nothing that the sender chose.
+    """Turns JSON back into values; runs no code that the sender chose.
 
-    `resolve` maps a tag of `HANDLES` and its number to an object; `known` are the containers
-    that the message may refer to, by number.
+    Args:
+        resolve: Gives the object of a tag of `HANDLES` and a number.
+        known: Containers that the message may refer to, by number.
+
+    Attributes:
+        containers: The known containers and those of the message, by number.
     """
 
     HANDLES = ("h", "a", "E", "o")
@@ -166,7 +194,17 @@ class Decoder:
         self.containers: list[Any] = list(known)
 
     def decode(self, tree: Json) -> Any:
-        """The value of a JSON tree. Raises Malformed for whatever no encoder sends."""
+        """Decode a JSON tree.
+
+        Args:
+            tree: The tree.
+
+        Returns:
+            Its value.
+
+        Raises:
+            Malformed: If no encoder sends such a tree.
+        """
         try:
             return self._decode(tree)
         except Malformed:
@@ -175,7 +213,15 @@ class Decoder:
             raise Malformed(type(error).__name__) from error
 
     def refill(self, number: Json, contents: Json) -> None:
-        """Replace what is in container `number`, in place."""
+        """Replace the contents of a container, in place.
+
+        Args:
+            number: Number of the container.
+            contents: Its new contents, encoded.
+
+        Raises:
+            Malformed: If there is no such container, or no encoder sends such contents.
+        """
         try:
             container = self.containers[_index(number)]
             self._fill(container, contents)
@@ -211,21 +257,31 @@ class Decoder:
             fresh = _distinct(self.many(contents))
         else:
             fresh = self.many(contents)
-        # Only now, for what is malformed changes nothing.
+        # Last, so that malformed contents change nothing.
         container.clear()
         (container.update if isinstance(container, (dict, set)) else container.extend)(fresh)
 
     def _mapping(self, contents: Json) -> dict[Any, Any]:
-        found = {}
-        # One by one, as in a set: keys of one hash make each step slow, and only between steps
-        # can a signal interrupt.
+        mapping = {}
+        # One by one, as in a set: keys with equal hashes make each step slow, and a signal can
+        # interrupt only between steps.
         for item in _listed(contents):
             key, value = self.many(item)
-            found[key] = value
-        return found
+            mapping[key] = value
+        return mapping
 
     def many(self, trees: Json) -> list[Any]:
-        """Each of a list of trees, or of the floats of a packed one."""
+        """Decode a list of trees, or packed floats.
+
+        Args:
+            trees: The list, or the packed form.
+
+        Returns:
+            Their values.
+
+        Raises:
+            Malformed: If it is neither.
+        """
         if isinstance(trees, dict):
             return _floats(trees)
         listed = _listed(trees)
@@ -235,9 +291,12 @@ class Decoder:
 
 
 def _plain_scalar(value: Any) -> Any:
-    for kind, plain in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if isinstance(value, kind):
-            return plain(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     raise TypeError(type(value).__name__)
 
 
@@ -296,13 +355,13 @@ def _fraction(payload: Json) -> Fraction:
 
 
 def _names(kind: type) -> list[Json]:
-    """Names of the members of a kind of tuple that has them, and could be made by them."""
+    """Names of the members of a class of tuples, if it has any and can be made from them."""
     names = [str(name) for name in getattr(kind, "_fields", ())]
     return list(names) if _usable(kind.__name__, names) else []
 
 
 def _usable(kind: str, names: Sequence[str]) -> bool:
-    """Whether these are short and hide nothing that a tuple has."""
+    """Whether these names are short and hide no attribute of a tuple."""
     proper = all(name.isidentifier() for name in (kind, *names))
     hides = any(name[0] == "_" or hasattr(tuple, name) for name in names)
     return proper and not hides and sum(map(len, (kind, *names))) <= _NAMES_LENGTH
@@ -318,7 +377,7 @@ def _record(decoder: Decoder, payload: Json) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=64)
 def _record_class(name: str, fields: tuple[str, ...]) -> type:
-    return namedtuple(name, fields)  # type: ignore[no-any-return]
+    return namedtuple(name, fields)
 
 
 def _moment(payload: Json) -> Any:
@@ -329,10 +388,10 @@ def _moment(payload: Json) -> Any:
 
 
 def _distinct(values: list[Any]) -> set[Any]:
-    found = set()
+    distinct = set()
     for value in values:
-        found.add(value)
-    return found
+        distinct.add(value)
+    return distinct
 
 
 def _ellipsis(payload: Json) -> Any:

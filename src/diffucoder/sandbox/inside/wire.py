@@ -1,4 +1,4 @@
-"""Framed JSON between two processes that need not trust each other.
+"""Framed JSON between two processes that do not trust each other.
 
 A frame is a length of four bytes, big-endian, and that many bytes of JSON.
 """
@@ -7,8 +7,8 @@ import json
 import os
 import struct
 
-# A hostile guest may send this much for nothing; the judge's own memory bounds what it becomes.
-# The longest answer of a published suite that crosses whole, one of MBPP+, has 116 MiB.
+# Bytes. A hostile guest may send this much; the judge's memory limit bounds what it becomes when
+# decoded. The longest answer in a published suite, one of MBPP+, has 116 MiB.
 MAX_FRAME = 128 * 2**20
 
 _LENGTH = struct.Struct(">I")
@@ -18,15 +18,24 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class Malformed(Exception):
-    """What came over the wire is not a message of this protocol."""
+    """What was received is not a message of this protocol."""
 
 
 class Closed(Exception):
-    """The other side is gone."""
+    """The other side closed the channel or ended."""
 
 
 def send(fd: int, message: Json) -> None:
-    """Write one frame. Raises Malformed when it is too large, Closed when nobody reads."""
+    """Write one frame.
+
+    Args:
+        fd: Descriptor of the channel.
+        message: What to send.
+
+    Raises:
+        Malformed: If it is too large.
+        Closed: If the other side is gone.
+    """
     body = _dumps(message, separators=(",", ":"), check_circular=False).encode("ascii")
     if len(body) > MAX_FRAME:
         raise Malformed(f"a message of {len(body)} bytes")
@@ -41,7 +50,15 @@ def send(fd: int, message: Json) -> None:
 def receive(fd: int) -> Json:
     """Read one frame.
 
-    Raises Malformed for anything but JSON that fits into memory, Closed at the end.
+    Args:
+        fd: Descriptor of the channel.
+
+    Returns:
+        The message.
+
+    Raises:
+        Malformed: If it is not JSON, or does not fit into memory.
+        Closed: If the other side is gone.
     """
     (length,) = _LENGTH.unpack(_exactly(fd, _LENGTH.size))
     if length > MAX_FRAME:

@@ -1,9 +1,9 @@
 """Locks itself down once, then forks a guest for each program.
 
 Commands of one byte come on the control socket. `FETCH` hands over the judge's end of the channel
-of the guest that waits. `REAP` kills and reaps that guest and makes the next one wait; the answer
-is its exit status and processor time. `WARM`, with their names in a frame, imports libraries, so
-that no guest need do it.
+to the guest that waits. `REAP` kills and reaps that guest and forks the next one; the answer is its
+exit status and processor time. `WARM`, with their names in a frame, also imports libraries, so that
+no guest needs to.
 """
 
 import _thread
@@ -24,27 +24,30 @@ from .wire import receive, send
 
 FETCH, REAP, WARM = b"f", b"r", b"w"
 REPORT = struct.Struct("=id")
-# What programs of this kind import most; an import costs a guest more than its fork does.
+# Modules that programs often import; an import costs a guest more time than its fork does.
 _PRELOADED = (
     "abc", "ast", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "dataclasses",
     "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io",
     "itertools", "json", "math", "numbers", "operator", "random", "re", "statistics", "string",
     "textwrap", "threading", "time", "types", "typing",
 )  # fmt: skip
-# Threads of a candidate and the few processes beside it, where namespaces let them be counted.
+# Threads of a candidate and the few processes beside it, in tiers whose namespaces count them.
 _PROCESSES = 256
-# A hundred threads fit into the smallest sensible address space; the default fits a dozen.
+# Bytes. A hundred such stacks fit into the smallest sensible address space; of the default size, a
+# dozen.
 _STACK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Terms:
+class GuestSettings:
     """What all guests of a zygote have in common.
 
-    statm: descriptor of the zygote's own memory use.
-    architecture: that of the call filter, None for none.
-    memory_mb: address space beyond that of the interpreter, MiB.
-    alone: whether the zygote is process 1, so that it can signal nobody but its guests.
+    Attributes:
+        statm: Descriptor of the zygote's own memory use.
+        architecture: Architecture of the call filter; None for no filter.
+        memory_mb: Address space beyond that of the interpreter, in MiB.
+        cpu_s: Processor seconds.
+        alone: Whether the zygote is process 1, so that it can signal no process but its guests.
     """
 
     statm: int
@@ -54,13 +57,19 @@ class Terms:
     alone: bool
 
     def limits(self) -> tuple[int, int]:
-        """Arguments of `lockdown.limit`."""
+        """Return the arguments of `lockdown.limit`."""
         own = int(os.pread(self.statm, 64, 0).split()[0]) * resource.getpagesize()
         return own + self.memory_mb * 2**20, self.cpu_s
 
 
 def main(control_fd: int, parent: int, options: dict[str, Any]) -> None:
-    """Serve the judge until it is gone. `options`: tier, memory_mb, cpu_s, libraries."""
+    """Serve the judge until it is gone.
+
+    Args:
+        control_fd: Descriptor of the control socket.
+        parent: Process id of the judge.
+        options: `tier`, `memory_mb`, `cpu_s` and `libraries`, as in `judge.Judge`.
+    """
     lockdown.die_with_parent(parent)
     mechanisms = frozenset(options["tier"].split("+"))
     alone = "namespaces" in mechanisms
@@ -82,15 +91,16 @@ def main(control_fd: int, parent: int, options: dict[str, Any]) -> None:
     os.environ.update(libraries.ENVIRONMENT)
     _thread.stack_size(_STACK_BYTES)
     lockdown.limit_heirs(_PROCESSES if alone else None)
-    terms = Terms(statm, architecture, options["memory_mb"], options["cpu_s"], alone)
-    serve(control_fd, terms)
+    settings = GuestSettings(statm, architecture, options["memory_mb"], options["cpu_s"], alone)
+    serve(control_fd, settings)
 
 
 def preload() -> None:
     """Import what most programs need, once for all guests."""
-    register, os.register_at_fork = os.register_at_fork, lambda **_: None  # type: ignore[assignment]
-    # What these modules would do in a fork is mend what threads left, and there are none; doing
-    # it in each guest takes as long as the fork.
+    register = os.register_at_fork
+    # In a fork these modules would only repair what threads left, and there are none; doing so in
+    # each guest takes as long as the fork.
+    os.register_at_fork = lambda **_: None
     for name in _PRELOADED:
         importlib.import_module(name)
     os.register_at_fork = register
@@ -98,36 +108,52 @@ def preload() -> None:
     importlib.import_module("random").seed(0)
 
 
-def serve(control_fd: int, terms: Terms) -> None:
-    """Carry out the judge's commands."""
+def serve(control_fd: int, settings: GuestSettings) -> None:
+    """Carry out the judge's commands.
+
+    Args:
+        control_fd: Descriptor of the control socket.
+        settings: Settings of all guests.
+    """
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, control_fd)
-    settle()
-    pid, channel = fork_guest(terms)
+    freeze()
+    pid, channel = fork_guest(settings)
     while command := os.read(control_fd, 1):
         if command == FETCH:
             socket.send_fds(control, [FETCH], [channel.fileno()])
             channel.close()
             continue
-        report = reap(pid, terms.alone)
+        report = reap(pid, settings.alone)
         if command == WARM:
             channel.close()
-            libraries.load(receive(control_fd))
-            settle()
-        # The next guest is made while the judge is busy with what this one said.
+            names = receive(control_fd)
+            assert isinstance(names, list)
+            libraries.load(map(str, names))
+            freeze()
+        # The next guest is forked while the judge works on this one's answers.
         os.write(control_fd, report)
-        pid, channel = fork_guest(terms)
+        pid, channel = fork_guest(settings)
 
 
-def settle() -> None:
-    """Keep the collector of the guests away from what they share, which looking at would copy."""
+def freeze() -> None:
+    """Hide existing objects from the guests' garbage collector, which would copy shared pages."""
     gc.collect()
     gc.freeze()
 
 
 def enclose(mechanisms: frozenset[str], allowed: dict[str, str], user: int | None) -> str | None:
-    """Apply what every guest inherits; returns the architecture if calls are filtered.
+    """Apply the containment that every guest inherits.
 
-    user: whom guests run as, None for the user there is.
+    Args:
+        mechanisms: Mechanisms of the tier.
+        allowed: Libraries that may be read, with their files.
+        user: Id of the user that guests run as; None for the current user.
+
+    Returns:
+        The architecture whose system calls are filtered; None if they are not.
+
+    Raises:
+        OSError: If this machine lacks a mechanism.
     """
     os.chdir("/")
     if mechanisms == {"unsafe"}:
@@ -148,20 +174,33 @@ def enclose(mechanisms: frozenset[str], allowed: dict[str, str], user: int | Non
     return architecture
 
 
-def fork_guest(terms: Terms) -> tuple[int, socket.socket]:
-    """Make a guest, which serves at once; returns its process id and the end of its channel."""
+def fork_guest(settings: GuestSettings) -> tuple[int, socket.socket]:
+    """Fork a guest, which serves at once.
+
+    Args:
+        settings: Settings of all guests.
+
+    Returns:
+        Its process id, and the judge's end of the channel to it.
+    """
     judge_end, guest_end = socket.socketpair()
-    # Not in the guest: each page that it touches is copied.
-    limits = terms.limits()
+    # Read here, not in the guest: each page that the guest touches is copied.
+    limits = settings.limits()
     pid = os.fork()
     if pid == 0:
-        become_guest(guest_end.detach(), terms, limits)
+        become_guest(guest_end.detach(), settings, limits)
     guest_end.close()
     return pid, judge_end
 
 
-def become_guest(channel: int, terms: Terms, limits: tuple[int, int]) -> None:
-    """Finish the lockdown in the child and serve; never returns."""
+def become_guest(channel: int, settings: GuestSettings, limits: tuple[int, int]) -> None:
+    """Finish the lockdown in the child, and serve; never returns.
+
+    Args:
+        channel: Descriptor of the channel to the judge.
+        settings: Settings of all guests.
+        limits: Arguments of `lockdown.limit`.
+    """
     try:
         zygote = os.getppid()
         os.setsid()
@@ -169,17 +208,23 @@ def become_guest(channel: int, terms: Terms, limits: tuple[int, int]) -> None:
         lockdown.limit(*limits)
         os.dup2(channel, 3)
         os.closerange(4, 1024)
-        if terms.architecture is not None:
-            lockdown.filter_calls(seccomp.guest_filter(terms.architecture, os.getpid()))
+        if settings.architecture is not None:
+            lockdown.filter_calls(seccomp.guest_filter(settings.architecture, os.getpid()))
         guest.main(3)
     finally:
         os._exit(70)
 
 
 def reap(pid: int, alone: bool) -> bytes:
-    """Kill what is left of the guest's session and report how its first process ended.
+    """Kill what is left of the guest's session.
 
-    Where no process but guests can be seen, all of them go, whatever they did to leave it.
+    Args:
+        pid: Process id of the guest.
+        alone: Whether no processes but guests can be seen. Then all of them are killed, also
+            those that left the session.
+
+    Returns:
+        Exit status and processor seconds of the guest, packed as `REPORT`.
     """
     for target in (-1,) if alone else (-pid, pid):
         with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Compiled tests, and what they may see of a candidate."""
+"""The tests of one problem, compiled, and the names that they ask of a candidate."""
 
 import ast
 import builtins
@@ -13,14 +13,16 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Suite:
-    """Tests of one problem, ready to run.
+class CompiledTests:
+    """The tests of one problem, ready to run.
 
-    tests: code objects; None for one that does not compile.
-    names: what the tests use and do not define, to be asked of the candidate.
-    library: module names that the tests use and do not import.
-    checks: whether the one test defines `check(candidate)` instead of asserting.
-    setup: runs before each test.
+    Attributes:
+        tests: Code of each test; None for one that does not compile.
+        names: Names that the tests use and do not define, which the candidate should define.
+        library: Modules of the standard library that the tests use and do not import.
+        entry: The function under test, if it is known.
+        checks: Whether the one test defines `check(candidate)` instead of asserting.
+        setup: Code that runs before each test.
     """
 
     tests: tuple[CodeType | None, ...]
@@ -31,21 +33,34 @@ class Suite:
     setup: CodeType
 
     def namespace(self, defined: dict[str, Any]) -> dict[str, Any]:
-        """A fresh namespace in which a test can run, with what the candidate defined."""
+        """Make a fresh namespace in which a test can run.
+
+        Args:
+            defined: What the candidate defined, by name.
+
+        Returns:
+            The global names of a test.
+        """
         names: dict[str, Any] = {"__name__": "__tests__", "__builtins__": builtins}
         for name in self.library:
             names[name] = importlib.import_module(name)
         exec(self.setup, names)
-        # A namespace of its own: what the setup defines goes on using what the setup defined.
+        # A copy: the functions of the setup go on using the names of the setup.
         return names | defined
 
 
-# Completions of one group share their tests.
+# The completions of one prompt share their tests.
 @lru_cache(maxsize=256)
-def prepare(tests: str | Sequence[str], entry: str | None, setup: str = "") -> Suite:
-    """Compile the tests of one problem: assert statements, or a source with `check(candidate)`.
+def compile_tests(tests: str | Sequence[str], entry: str | None, setup: str = "") -> CompiledTests:
+    """Compile the tests of one problem.
 
-    setup: source that runs before each test; without it no test compiles.
+    Args:
+        tests: Assert statements, or one source that defines `check(candidate)`.
+        entry: The function under test; None to find it in assert statements.
+        setup: Source that runs before each test. If it does not compile, no test does.
+
+    Returns:
+        The compiled tests, in order.
     """
     sources = (tests,) if isinstance(tests, str) else tuple(tests)
     prepared = _parse(setup) is not None
@@ -58,10 +73,10 @@ def prepare(tests: str | Sequence[str], entry: str | None, setup: str = "") -> S
     attributes_only = used - {
         n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     }
-    # The judge's own modules, or a candidate that names its helper `math` would decide tests.
+    # The judge imports these: else a candidate that names its helper `math` would decide tests.
     library = {n for n in attributes_only if n in sys.stdlib_module_names} - {entry} - own
     names = used - own - library - set(dir(builtins)) | ({entry} if entry else set())
-    return Suite(
+    return CompiledTests(
         tests=tuple(compile(t, "<test>", "exec") if t else None for t in trees),
         names=tuple(sorted(names)),
         library=tuple(sorted(library)),
