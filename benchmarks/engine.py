@@ -30,10 +30,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.training import TrainingParams
 from diffucoder.data.packing import pack
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
+from diffucoder.diffusion.options import InverseTimeWeighting
 from diffucoder.engine.clock import peak_memory_mib
 from diffucoder.engine.flops import attention_width, body_weights, of_forward
 from diffucoder.engine.loop import MicroBatch, optimizer_step
@@ -54,7 +54,7 @@ SIZES = {
 }
 # A token is about three characters of source with a vocabulary of thousands.
 CHARACTERS_A_TOKEN = 3
-WEIGHTING = WeightingParams(kind="inverse_t", cart_p=0.1)
+WEIGHTING = InverseTimeWeighting(kind="inverse_t")
 Step = Callable[[], None]
 
 
@@ -280,7 +280,7 @@ def under_engine(size: str, stage: int, attention: str, device: torch.device) ->
                 "weight_decay": 0.01,
                 "max_grad_norm": 1.0,
             },
-            "schedule": {"kind": "constant", "warmup_steps": 0, "floor": 1.0},
+            "schedule": {"kind": "constant", "warmup_steps": 0},
             "engine": {
                 "launcher": "local",
                 "hostfile": None,

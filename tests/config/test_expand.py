@@ -54,3 +54,10 @@ def test_a_default_that_nothing_reads_is_refused() -> None:
 def test_what_is_no_mapping_is_left_to_the_check(wrong: Any) -> None:
     assert expand({"engine": {"threads": 1}, "grpo": wrong}) == {"grpo": wrong}
     assert expand({"engine": wrong}) == {"engine": wrong}
+
+
+def test_a_default_goes_only_to_the_kind_that_reads_it() -> None:
+    constant = {"kind": "constant", "warmup_steps": 1}
+    found = parameters(grpo={"training": {"schedule": constant}})
+    assert found["grpo"]["training"]["schedule"] == constant
+    assert found["backbone"]["training"]["schedule"]["floor"] == 0.1

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
 from diffucoder.diffusion.objectives import masked_diffusion_loss
+from diffucoder.diffusion.options import CartWeighting, InverseTimeWeighting, Weighting
 from diffucoder.diffusion.weights import cart
 from diffucoder.model.attention import document_mask
 from diffucoder.model.projection import limit_logits
 
 VOCABULARY, MASK = 13, 12
-INVERSE_T = WeightingParams(kind="inverse_t", cart_p=0.1)
-CART = WeightingParams(kind="cart", cart_p=0.1)
+INVERSE_T = InverseTimeWeighting(kind="inverse_t")
+CART = CartWeighting(kind="cart")
 DOCUMENTS = [0, 0, 0, 1, 1, 1, 1, 2]
 
 
@@ -57,7 +57,7 @@ def test_loss_is_that_of_the_full_logits(model: PreTrainedModel, batch: NoisedBa
 
 @pytest.mark.parametrize("weighting", [INVERSE_T, CART], ids=["inverse_t", "cart"])
 def test_little_memory_for_logits_changes_nothing(
-    model: PreTrainedModel, batch: NoisedBatch, weighting: WeightingParams
+    model: PreTrainedModel, batch: NoisedBatch, weighting: Weighting
 ) -> None:
     def step(mib: float) -> list[Tensor]:
         limit_logits(model, mib)
@@ -88,7 +88,7 @@ def test_cart_weighs_within_documents(model: PreTrainedModel, batch: NoisedBatch
 def test_accumulated_gradients_equal_one_batch(
     model: PreTrainedModel,
     batch: NoisedBatch,
-    weighting: WeightingParams,
+    weighting: Weighting,
     sizes: list[int],
 ) -> None:
     def gradients(groups: list[int]) -> list[Tensor]:

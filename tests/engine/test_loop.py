@@ -164,7 +164,7 @@ def test_the_schedule_warms_up_and_falls_to_its_floor(
     # (1 + cos(pi k / 4)) / 2 for k = 0 ... 4, between 1 and the floor.
     falling = [1.0, 0.8681981, 0.55, 0.2318019, 0.1]
     assert rates == pytest.approx([0.5, 1.0, *falling, 0.1], abs=1e-6)
-    constant = training(steps=7, schedule=schedule | {"kind": "constant"})
+    constant = training(steps=7, schedule={"kind": "constant", "warmup_steps": 2})
     assert [learning_rate(step, constant) for step in (0, 2, 6)] == [0.005, 0.01, 0.01]
 
 

@@ -18,7 +18,7 @@ from diffucoder.engine.loop import optimizer_step
 from diffucoder.engine.zero import Engine, export, full_weights, initialize
 from diffucoder.errors import BadCheckpoint, BadParameters
 
-PARAMS = LoraParams(rank=2, alpha=4.0, targets=["q_proj", "down_proj"], whole=[])
+PARAMS = LoraParams(r=2, lora_alpha=4.0, target_modules=["q_proj", "down_proj"], modules_to_save=[])
 
 
 def generator() -> torch.Generator:
@@ -58,7 +58,7 @@ def test_a_trained_model_with_adapters_is_saved_as_a_plain_one(
     process_group: None,
 ) -> None:
     model = tiny_model(0)
-    lora.add(model, PARAMS.model_copy(update={"whole": whole}), generator())
+    lora.add(model, PARAMS.model_copy(update={"modules_to_save": whole}), generator())
     engine = initialize(model, training(engine={"zero_stage": zero_stage}))
     for step in range(3):
         draws = [torch.Generator().manual_seed(row) for row in range(4)]
@@ -91,7 +91,9 @@ def test_operations_count_each_weight_once() -> None:
 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(BadParameters, match=r"no modules \['query'\]; it has .*'q_proj'"):
-        lora.add(tiny_model(0), PARAMS.model_copy(update={"targets": ["query"]}), generator())
+        lora.add(
+            tiny_model(0), PARAMS.model_copy(update={"target_modules": ["query"]}), generator()
+        )
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])

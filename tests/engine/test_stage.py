@@ -1,13 +1,13 @@
 from pathlib import Path
 
-from diffucoder.config.training import ScheduleParams
+from diffucoder.config.training import ConstantSchedule
 from diffucoder.datasets.checkpoint import CheckpointDataset
 from diffucoder.engine.stage import DONE_MARKER, new_job, output_was_moved
 from diffucoder.io.atomic import atomic_directory
 
 
 def test_a_model_is_handed_over_once_the_catalog_has_it(tmp_path: Path) -> None:
-    params = ScheduleParams(kind="constant", warmup_steps=0, floor=0.0)
+    params = ConstantSchedule(kind="constant", warmup_steps=0)
     job = new_job("stage", params, {}, tmp_path / "work", seed=0)
     assert not output_was_moved(job.work), "not begun"
     with atomic_directory(job.output) as partial:
@@ -19,7 +19,7 @@ def test_a_model_is_handed_over_once_the_catalog_has_it(tmp_path: Path) -> None:
 
 
 def test_paths_of_a_job_are_absolute(tmp_path: Path) -> None:
-    params = ScheduleParams(kind="constant", warmup_steps=0, floor=0.0)
+    params = ConstantSchedule(kind="constant", warmup_steps=0)
     job = new_job("stage", params, {"model": Path("data/model")}, "data/work", seed=0)
     assert job.inputs["model"].is_absolute()
     assert job.work.is_absolute()

@@ -12,7 +12,7 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.model import load
 
-LORA = LoraParams(rank=2, alpha=8.0, targets=["v_proj"], whole=[])
+LORA = LoraParams(r=2, lora_alpha=8.0, target_modules=["v_proj"], modules_to_save=[])
 STOPPED = 75
 
 

@@ -1,23 +1,10 @@
 """Parameters of adaptation: from an autoregressive to a masked diffusion model."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from diffucoder.config.base import Params
 from diffucoder.config.training import LoraParams, TrainingParams
-
-
-class WeightingParams(Params):
-    """Weight of a hidden position in the diffusion loss.
-
-    Attributes:
-        kind: `inverse_t` is 1/t (LLaDA); `cart` looks at visible neighbours (Dream).
-        cart_p: parameter of CART's geometric distribution; `inverse_t` does not read it.
-    """
-
-    kind: Literal["inverse_t", "cart"]
-    cart_p: float = Field(gt=0, lt=1)
+from diffucoder.diffusion.options import Weighting
 
 
 class PhaseParams(Params):
@@ -32,7 +19,7 @@ class PhaseParams(Params):
         training: steps, batch, optimizer and engine.
     """
 
-    weighting: WeightingParams
+    weighting: Weighting
     anneal_steps: int = Field(ge=0)
     truncated_share: float = Field(ge=0, le=1)
     prefix_share: float = Field(ge=0, le=1)
@@ -51,7 +38,7 @@ class AdaptationParams(Params):
         work: folder for saves and logs of the run.
     """
 
-    weighting: WeightingParams
+    weighting: Weighting
     anneal_steps: int = Field(ge=0)
     truncated_share: float = Field(ge=0, le=1)
     prefix_share: float = Field(ge=0, le=1)

@@ -18,7 +18,7 @@ class AnalysisParams(Params):
         problems: so many held-out problems, evenly spaced over the table; null takes all.
         samples: completions a problem at each temperature.
         decoding: how they are decoded, one token a step, since AR-ness is defined for that alone.
-        temperatures: the sweep; replaces the decoding's own.
+        temperatures: the sweep; the decoding gives none of its own.
         half_step_temperature: the temperature at which decoding in half the steps is compared
             with decoding in all of them; one of `temperatures`.
         ar_ks: the k of AR-ness@k.
@@ -51,6 +51,11 @@ class AnalysisParams(Params):
                 f"decoding reveals several tokens in some step (steps {self.decoding.steps}, "
                 f"max_new_tokens {self.decoding.max_new_tokens}, eps {self.decoding.eps}): AR-ness "
                 "is defined for one a step, so set steps to max_new_tokens and eps to 0"
+            )
+        if self.decoding.temperature != 0:
+            raise ValueError(
+                f"decoding.temperature is {self.decoding.temperature}, which temperatures "
+                f"{self.temperatures} replace: leave it out"
             )
         if self.decoding.rule in ("origin", "threshold"):
             raise ValueError(

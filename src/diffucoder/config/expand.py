@@ -11,7 +11,7 @@ from diffucoder.config.root import Parameters
 from diffucoder.errors import BadParameters
 
 # A block of these names at the top level gives the defaults of all blocks of its name below it.
-DEFAULTS = ("engine",)
+DEFAULTS = ("engine", "optimizer", "schedule", "decoding", "sandbox", "bootstrap")
 
 Tree = dict[str, Any]
 
@@ -51,12 +51,19 @@ def _filled(tree: Tree, model: type[BaseModel], name: str, defaults: Tree) -> Tr
         block = tree.get(key, {} if key == name else None)
         if not isinstance(block, dict):
             continue
-        if key == name:
+        if key != name:
+            filled[key] = _filled(block, below, name, defaults)
+        elif _is_chosen(below, model.model_fields[key].discriminator, defaults | block):
             given = {key: value for key, value in defaults.items() if key in below.model_fields}
             filled[key] = given | block
-        else:
-            filled[key] = _filled(block, below, name, defaults)
     return filled
+
+
+def _is_chosen(model: type[BaseModel], discriminator: Any, block: Tree) -> bool:
+    """Whether a block is of this model, where a key of it tells several apart."""
+    if not isinstance(discriminator, str):
+        return True
+    return block.get(discriminator) in get_args(model.model_fields[discriminator].annotation)
 
 
 def _keys_of(model: type[BaseModel], name: str) -> Iterator[str]:

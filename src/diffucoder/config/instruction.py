@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.base import Params
 from diffucoder.config.training import LoraParams, TrainingParams
+from diffucoder.diffusion.options import Weighting
 
 
 class InstructionParams(Params):
@@ -20,7 +20,7 @@ class InstructionParams(Params):
         work: folder for saves and logs of the run.
     """
 
-    weighting: WeightingParams
+    weighting: Weighting
     row_length: int = Field(ge=2)
     phase_in_epochs: float = Field(ge=0)
     lora: LoraParams | None

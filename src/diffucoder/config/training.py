@@ -1,6 +1,6 @@
 """Parameters shared by every training stage: steps, batch, optimizer, schedule."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,35 +35,52 @@ class OptimizerParams(Params):
         return self
 
 
-class ScheduleParams(Params):
-    """Learning rate over the optimizer steps of a stage.
+class CosineSchedule(Params):
+    """A learning rate that falls from its peak to a floor at the last step, along a cosine.
 
     Attributes:
-        kind: `cosine` falls from the peak to the floor at the last step; `constant` stays.
+        kind: names this schedule.
         warmup_steps: optimizer steps of linear growth from 0 to the peak.
-        floor: last learning rate of `cosine`, as a share of the peak.
+        floor: last learning rate, as a share of the peak.
     """
 
-    kind: Literal["cosine", "constant"]
+    kind: Literal["cosine"]
     warmup_steps: int = Field(ge=0)
     floor: float = Field(ge=0, le=1)
+
+
+class ConstantSchedule(Params):
+    """A learning rate that stays at its peak.
+
+    Attributes:
+        kind: names this schedule.
+        warmup_steps: optimizer steps of linear growth from 0 to the peak.
+    """
+
+    kind: Literal["constant"]
+    warmup_steps: int = Field(ge=0)
+
+
+Schedule = Annotated[CosineSchedule | ConstantSchedule, Field(discriminator="kind")]
 
 
 class LoraParams(Params):
     """Low-rank adapters in place of training all weights (Hu et al., arXiv 2106.09685).
 
+    The names are those of peft's `LoraConfig`.
+
     Attributes:
-        rank: of the product that is added to a weight matrix.
-        alpha: the product is scaled by alpha / rank.
-        targets: names of the linear modules that get adapters, such as `q_proj`.
-        whole: names of modules that are trained as a whole besides, such as `embed_tokens` where
-            tokens are new.
+        r: rank of the product that is added to a weight matrix.
+        lora_alpha: the product is scaled by lora_alpha / r.
+        target_modules: names of the linear modules that get adapters, such as `q_proj`.
+        modules_to_save: names of modules that are trained as a whole besides, such as
+            `embed_tokens` where tokens are new.
     """
 
-    rank: int = Field(ge=1)
-    alpha: float = Field(gt=0)
-    targets: list[str] = Field(min_length=1)
-    whole: list[str]
+    r: int = Field(ge=1)
+    lora_alpha: float = Field(gt=0)
+    target_modules: list[str] = Field(min_length=1)
+    modules_to_save: list[str]
 
 
 class TrainingParams(Params):
@@ -80,7 +97,7 @@ class TrainingParams(Params):
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     optimizer: OptimizerParams
-    schedule: ScheduleParams
+    schedule: Schedule
     engine: EngineParams
 
     @model_validator(mode="after")

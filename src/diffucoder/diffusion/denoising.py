@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.diffusion.corruption import mask_tokens, sample_mask
 from diffucoder.diffusion.objectives import projected_loss
+from diffucoder.diffusion.options import Weighting
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
 from diffucoder.model.kernels import Segments
@@ -86,7 +86,7 @@ def corrupt(
 def denoising_loss(
     model: nn.Module,
     batch: NoisedBatch,
-    weighting: WeightingParams,
+    weighting: Weighting,
     denominator: float | Tensor,
     attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,

@@ -36,12 +36,14 @@ def add(model: "PreTrainedModel", params: LoraParams, generator: torch.Generator
     from peft import LoraConfig, inject_adapter_in_model
 
     known = {part for name, _ in model.named_modules() for part in name.split(".")}
-    if unknown := sorted({*params.targets, *params.whole} - known):
+    if unknown := sorted({*params.target_modules, *params.modules_to_save} - known):
         raise BadParameters(f"lora: the model has no modules {unknown}; it has {sorted(known)}")
-    config = LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=params.targets)
+    config = LoraConfig(
+        r=params.r, lora_alpha=params.lora_alpha, target_modules=params.target_modules
+    )
     inject_adapter_in_model(config, model, ADAPTER)
     for name, weight in model.named_parameters():
-        if set(params.whole) & set(name.split(".")):
+        if set(params.modules_to_save) & set(name.split(".")):
             weight.requires_grad_(True)
         if "lora_A" in name:
             # As torch draws a linear layer's weights; peft takes the global generator.

@@ -10,9 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from diffucoder.config.adaptation import PhaseParams, WeightingParams
+from diffucoder.config.adaptation import PhaseParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
+from diffucoder.diffusion.options import Weighting
 from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
@@ -97,7 +98,7 @@ def preparer(
 
 
 def adaptation_loss(
-    weighting: WeightingParams, model: nn.Module, batch: AdaptationBatch, denominator: float
+    weighting: Weighting, model: nn.Module, batch: AdaptationBatch, denominator: float
 ) -> LossOutput:
     """The masked diffusion loss of packed rows, documents kept apart.
 

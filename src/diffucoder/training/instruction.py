@@ -12,10 +12,10 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
+from diffucoder.diffusion.options import Weighting
 from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
@@ -103,7 +103,7 @@ def prepare(
 
 
 def instruction_loss(
-    weighting: WeightingParams, model: nn.Module, batch: NoisedBatch, denominator: float
+    weighting: Weighting, model: nn.Module, batch: NoisedBatch, denominator: float
 ) -> LossOutput:
     """The masked diffusion loss of rows that are one document each, padding included."""
     return denoising_loss(model, batch, weighting, denominator)

@@ -3,9 +3,9 @@
 import torch
 from tiny_stage import VOCABULARY, tiny_model
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.config.training import TrainingParams
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
+from diffucoder.diffusion.options import InverseTimeWeighting
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, optimizer_step
@@ -14,7 +14,7 @@ from diffucoder.model.loss import LossOutput
 from diffucoder.model.projection import limit_logits
 
 LENGTH, MASK = 12, VOCABULARY - 1
-WEIGHTING = WeightingParams(kind="inverse_t", cart_p=0.1)
+WEIGHTING = InverseTimeWeighting(kind="inverse_t")
 
 
 def work(job: Job, context: Context) -> None:

@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from diffucoder.config.adaptation import AdaptationParams, PhaseParams, WeightingParams
+from diffucoder.config.adaptation import AdaptationParams, PhaseParams
 from diffucoder.data.packing import ShardReader
 from diffucoder.data.shards import Shards
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt, denoising_loss
+from diffucoder.diffusion.options import CartWeighting, InverseTimeWeighting, Weighting
 from diffucoder.engine.loop import MicroBatch
 from diffucoder.model import set_bidirectional
 from diffucoder.training.adaptation import AdaptationBatch, adaptation_loss, preparer
 from diffucoder.training.packed import packed_rows
 
-INVERSE_T = WeightingParams(kind="inverse_t", cart_p=0.1)
-CART = WeightingParams(kind="cart", cart_p=0.1)
+INVERSE_T = InverseTimeWeighting(kind="inverse_t")
+CART = CartWeighting(kind="cart")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,7 +59,7 @@ def test_attention_opens_over_the_annealing_and_is_then_left_to_the_documents(
 def test_micro_batches_add_up_to_the_batch(
     model: PreTrainedModel,
     batch: Callable[..., MicroBatch[AdaptationBatch]],
-    weighting: WeightingParams,
+    weighting: Weighting,
     step: int,
 ) -> None:
     def gradient(parts: list[MicroBatch[AdaptationBatch]], denominator: float) -> Tensor:
@@ -77,7 +78,7 @@ def test_micro_batches_add_up_to_the_batch(
 
 @pytest.mark.parametrize("weighting", [INVERSE_T, CART])
 def test_packed_documents_lose_what_they_lose_alone(
-    model: PreTrainedModel, weighting: WeightingParams
+    model: PreTrainedModel, weighting: Weighting
 ) -> None:
     def alone(length: int, seed: int) -> NoisedBatch:
         tokens_BL = torch.randint(0, 250, (1, length), generator=generator(seed))

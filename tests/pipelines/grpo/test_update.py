@@ -95,7 +95,7 @@ def make_step(
         read = parameters("test", "grpo", work="unused", num_iterations=num_iterations)
         read["objective"]["grpo"] = {"epsilon": epsilon, "beta": beta}
         read["training"]["optimizer"]["learning_rate"] = 3e-2
-        read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0, "floor": 1.0}
+        read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0}
         if micro_batch is not None:
             read["training"]["engine"]["micro_batch"] = micro_batch
         params = GrpoParams(**read)

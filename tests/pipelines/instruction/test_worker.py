@@ -4,9 +4,9 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from diffucoder.config.adaptation import WeightingParams
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.diffusion.corruption import mask_tokens
+from diffucoder.diffusion.options import InverseTimeWeighting
 from diffucoder.model import set_bidirectional
 from diffucoder.model.shift import aligned_logits
 from diffucoder.training.instruction import instruction_loss, pairs_between, prepare
@@ -21,7 +21,7 @@ def test_a_model_learns_the_answer_and_the_padding_behind_it(
     table = pa.table({"prompt_ids": prompts, "response_ids": responses})
     rows_between = pairs_between(table, phase_in_epochs=1.0, seed=0)
     noise = partial(prepare, 10, special)
-    weighting = WeightingParams(kind="inverse_t", cart_p=0.1)
+    weighting = InverseTimeWeighting(kind="inverse_t")
     set_bidirectional(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(80):
