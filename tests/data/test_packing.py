@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffucoder.data.packing import FILLER, PackedRow, ShardReader, pack
+from diffucoder.data.packed_row import FILLER, PackedRow
+from diffucoder.data.packing import ShardReader, pack
 from diffucoder.data.shards import Rows, write_parts
 from diffucoder.data.tables import packed_rows
 from diffucoder.errors import BadData

@@ -75,6 +75,7 @@ def model(
         choose(kernel, conditions(model, True, device))
     except BadParameters as error:
         pytest.skip(str(error))
+    kernels.register()
     model.set_attn_implementation(kernels.NAMES[kernel])
     return model
 
@@ -192,7 +193,7 @@ def test_annealed_masks_run_on_sdpa_and_that_is_said_once(
     half_LL = sample_future_mask(12, 0.5, torch.Generator().manual_seed(0))
     mask = annealed_mask(DOCUMENTS_BL, half_LL).to(model.device)
     tokens_BL = TOKENS_BL.to(model.device)
-    kernels._say_what_masks_cost.cache_clear()
+    kernels.warn_that_masks_run_on_sdpa.cache_clear()
     with torch.no_grad(), caplog.at_level(logging.WARNING):
         states = [aligned_states(model, tokens_BL, mask) for _ in range(2)]
         model.set_attn_implementation("sdpa")

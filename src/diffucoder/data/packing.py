@@ -5,28 +5,15 @@ Legend: n rows, L positions.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 
+from diffucoder.data.epochs import Order, shuffled_epochs
+from diffucoder.data.packed_row import FILLER, PackedRow
 from diffucoder.data.shards import Shards
 from diffucoder.errors import BadData
-
-# Document id of the positions after the last document.
-FILLER = -1
-
-
-class PackedRow(TypedDict):
-    """One row.
-
-    `input_ids` `[length]`: tokens. `document_ids` `[length]`: number of the document that each
-    token belongs to, counted from 0 over the whole corpus; -1 on filler.
-    """
-
-    input_ids: list[int]
-    document_ids: list[int]
 
 
 def pack(documents: Iterable[list[int]], length: int, end_token_id: int) -> Iterator[PackedRow]:
@@ -130,10 +117,11 @@ class ShardReader:
         Positions `e * len(reader)` to `(e + 1) * len(reader) - 1` are epoch e and hold every
         row once.
         """
-        return np.array(
-            [self._row_at(*divmod(position, len(self)), seed) for position in positions],
-            dtype=np.int64,
-        )
+
+        def order_of(epoch: int) -> Order:
+            return partial(self._row_at, seed, epoch)
+
+        return np.array(shuffled_epochs(len(self), positions, order_of), dtype=np.int64)
 
     def rows(
         self, start: int = 0, seed: int | None = None, batch: int = 64
@@ -164,7 +152,7 @@ class ShardReader:
         self._groups.move_to_end(group)
         return self._groups[group]
 
-    def _row_at(self, epoch: int, offset: int, seed: int) -> int:
+    def _row_at(self, seed: int, epoch: int, offset: int) -> int:
         order, window_ends = self._epoch(seed, epoch)
         window = int(np.searchsorted(window_ends, offset, side="right"))
         groups = order[window * self._window : (window + 1) * self._window]

@@ -8,6 +8,7 @@ from typing import Any
 from diffucoder.config.base import Params
 from diffucoder.config.engine import RESUMABLE_WITH_ANY
 from diffucoder.errors import MissingInput
+from diffucoder.tracking.flatten import flatten
 
 # Weights of another training differ everywhere, so the ends of a large file tell them apart.
 DIGEST_BYTES = 1 << 16
@@ -49,7 +50,11 @@ class Job(Params):
             MissingInput: if an input does not exist.
         """
         digests = {f"inputs.{name}": quick_digest(path) for name, path in self.inputs.items()}
-        parameters = {f"parameters.{key}": value for key, value in _leaves(self.parameters)}
+        parameters = {
+            f"parameters.{key}": value
+            for key, value in flatten(self.parameters).items()
+            if not _changes_no_result(key)
+        }
         return {"stage": self.stage, "seed": self.seed, **parameters, **digests}
 
     def fingerprint(self) -> str:
@@ -78,14 +83,7 @@ def quick_digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted key and value of every leaf, without the engine settings that change no result."""
-    leaves: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if prefix.endswith("engine.") and key in RESUMABLE_WITH_ANY:
-            continue
-        if isinstance(value, dict) and value:
-            leaves += _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves.append((prefix + key, value))
-    return leaves
+def _changes_no_result(key: str) -> bool:
+    """Whether a dotted key names a setting of the engine that a resume may change."""
+    parents, _, name = key.rpartition(".")
+    return parents.rpartition(".")[2] == "engine" and name in RESUMABLE_WITH_ANY

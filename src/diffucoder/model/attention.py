@@ -10,7 +10,7 @@ Shapes: B rows, L positions.
 import torch
 from torch import Tensor
 
-from diffucoder.data.packing import FILLER
+from diffucoder.data.packed_row import FILLER
 
 
 def anneal_ratio(step: int, anneal_steps: int) -> float:

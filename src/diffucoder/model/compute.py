@@ -48,6 +48,7 @@ def configure(model: PreTrainedModel, engine: EngineParams, device: torch.device
     """
     limit_logits(model, engine.logits_mib)
     kernel, reason = choose(engine.attention, conditions(model, engine.precision == "bf16", device))
+    kernels.register()
     model.set_attn_implementation(kernels.NAMES.get(kernel, kernel))
     return f"attention: {kernel} ({reason})"
 

@@ -77,12 +77,17 @@ def forward_inputs(model: nn.Module, attention: Tensor | Segments | None) -> dic
             "max_length_k": max_seqlen,
         }
     if attention is not None and attention.dim() == 4:
-        _say_what_masks_cost(model.config._attn_implementation)
+        warn_that_masks_run_on_sdpa(model.config._attn_implementation)
     return {"attention_mask": attention}
 
 
 @cache
-def _say_what_masks_cost(implementation: str) -> None:
+def warn_that_masks_run_on_sdpa(implementation: str) -> None:
+    """Say once per kernel that a pattern of its own makes attention run on sdpa.
+
+    Args:
+        implementation: Name of the model's kernel, as transformers knows it.
+    """
     for kernel, name in NAMES.items():
         if name == implementation:
             logging.getLogger(__name__).warning(
@@ -175,10 +180,10 @@ def _varlen(
 
 
 def register() -> None:
-    """Tell transformers of the kernels; nothing of theirs is imported before they run."""
+    """Make the kernels known to transformers under `NAMES`; to do so twice changes nothing.
+
+    The packages that the kernels come from are imported when the kernels first run.
+    """
     for name, kernel in {"varlen": _varlen, "flash": _flash}.items():
         AttentionInterface.register(NAMES[name], attention_by(kernel))
         AttentionMaskInterface.register(NAMES[name], sdpa_mask)
-
-
-register()

@@ -6,7 +6,7 @@ Shapes: B rows, L positions.
 import torch
 from torch import Tensor
 
-from diffucoder.data.packing import FILLER
+from diffucoder.data.packed_row import FILLER
 
 
 def position_ids(attention_mask_BL: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.grpo import GrpoParams
+from diffucoder.data.epochs import Order, shuffled_epochs
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.decoding import Completion, Request, decode, trace
 from diffucoder.engine.context import Context
@@ -333,15 +334,13 @@ class Sampler:
 
 def chosen_tasks(context: Context, tasks: list[Task], step: int, prompts: int) -> list[Task]:
     """The problems of a step: an endless reading of all, shuffled anew each epoch."""
-    orders: dict[int, list[int]] = {}
-    chosen = []
-    for position in range(step * prompts, (step + 1) * prompts):
-        epoch, place = divmod(position, len(tasks))
-        if epoch not in orders:
-            generator = context.generator(ORDER, epoch)
-            orders[epoch] = torch.randperm(len(tasks), generator=generator).tolist()
-        chosen.append(tasks[orders[epoch][place]])
-    return chosen
+
+    def order_of(epoch: int) -> Order:
+        generator = context.generator(ORDER, epoch)
+        return torch.randperm(len(tasks), generator=generator).tolist().__getitem__
+
+    positions = range(step * prompts, (step + 1) * prompts)
+    return [tasks[index] for index in shuffled_epochs(len(tasks), positions, order_of)]
 
 
 def dynamic_sampling_tasks(

@@ -9,7 +9,7 @@ Shapes: B rows, L positions.
 import torch
 from torch import Tensor
 
-from diffucoder.data.packing import FILLER
+from diffucoder.data.packed_row import FILLER
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt
 from diffucoder.model.positions import predictable_mask
 from diffucoder.training.packed import PackedTokens

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from diffucoder.data.epochs import Order, shuffled_epochs
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.diffusion.denoising import NoisedBatch, corrupt
 from diffucoder.errors import BadData
@@ -45,15 +46,18 @@ def read_pairs(path: Path, row_length: int) -> tuple[pa.Table, int]:
 
 
 def shuffled(positions: Iterable[int], pairs: int, seed: int) -> list[int]:
-    """The pair at each position of an endless reading in which every epoch has its own order."""
-    orders: dict[int, np.ndarray] = {}
-    chosen = []
-    for position in positions:
-        epoch, place = divmod(position, pairs)
-        if epoch not in orders:
-            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(pairs)
-        chosen.append(int(orders[epoch][place]))
-    return chosen
+    """The pair at each position of an endless shuffled reading.
+
+    Args:
+        positions: Positions to read.
+        pairs: Number of pairs.
+        seed: Random seed of the orders.
+    """
+
+    def order_of(epoch: int) -> Order:
+        return np.random.default_rng([seed, epoch]).permutation(pairs).item
+
+    return shuffled_epochs(pairs, positions, order_of)
 
 
 def condition_share(position: int, pairs: int, phase_in_epochs: float) -> float:

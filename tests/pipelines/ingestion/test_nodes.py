@@ -13,7 +13,8 @@ from kedro.runner import SequentialRunner
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data import tables
-from diffucoder.data.packing import FILLER, ShardReader
+from diffucoder.data.packed_row import FILLER
+from diffucoder.data.packing import ShardReader
 from diffucoder.data.tokenizer import open_tokenizer, special_ids
 from diffucoder.errors import BadData
 from diffucoder.pipelines.ingestion import nodes
