@@ -1,13 +1,13 @@
 """The paper's claims over several seeds: one table, whatever it says.
 
-    .venv/bin/python benchmarks/claims.py --seeds 0 1 2 3 4 --readme
+    .venv/bin/python benchmarks/claims.py --seeds 0 1 2 3 4 --results
 
 For each seed the whole chain, then the lab and the ablation (each cell trained once with that seed)
 on its instruct model, in a data folder of its own below `--root`; the folders of
 `benchmarks/seeds.py` serve. `--params` changes parameters of lab and ablation, as Kedro's own
 does, such as `ablation.steps=20` where time is short. What is finished is not run again, what was
 stopped goes on. With `--table` nothing is run and the table is made of the seeds that are complete.
-With `--readme` it replaces what stands between the README's markers.
+With `--results` it replaces what stands between the markers of `docs/results.md`.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.measures import HALF, full_steps, orders
 from diffucoder.studies.claims import Claim, Tables, all_claims
 
+PAGE = ROOT / "docs" / "results.md"
 MARKERS = ("<!-- claims:begin -->", "<!-- claims:end -->")
 BOOTSTRAP = BootstrapParams(resamples=10_000, confidence=0.95)
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--env", default="base", help="the Kedro environment to run in")
     parser.add_argument("--params", default="", help="changes to lab and ablation, as of kedro run")
     parser.add_argument("--table", action="store_true", help="only read what is there")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--results", action="store_true", help=f"put the table into {PAGE.name}")
     options = parser.parse_args()
     folders = {seed: options.root.resolve() / str(seed) for seed in options.seeds}
     for seed, folder in folders.items():
@@ -47,10 +48,9 @@ def main() -> None:
         sys.exit(f"no seed of {options.seeds} is complete below {options.root}")
     table = markdown(all_claims([read(f) for f in complete.values()], BOOTSTRAP, 0), list(complete))
     print(table)
-    if options.readme:
-        readme = ROOT / "README.md"
-        text = between_markers(readme.read_text(encoding="utf-8"), table, MARKERS)
-        readme.write_text(text, "utf-8")
+    if options.results:
+        text = between_markers(PAGE.read_text(encoding="utf-8"), table, MARKERS)
+        PAGE.write_text(text, "utf-8")
 
 
 def run_studies(seed: int, folder: Path, env: str, changes: str) -> None:

@@ -125,7 +125,7 @@ def between_markers(text: str, table: str, markers: tuple[str, str] = MARKERS) -
     replacement = f"{markers[0]}\n{table}\n{markers[1]}"
     changed, count = re.subn(f"{begin}.*?{end}", lambda _: replacement, text, flags=re.DOTALL)
     if count != 1:
-        raise ValueError(f"README.md must hold the markers {markers} once, found {count}")
+        raise ValueError(f"the page must hold the markers {markers} once, found {count}")
     return changed
 
 

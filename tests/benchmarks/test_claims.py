@@ -8,8 +8,6 @@ import pytest
 
 from diffucoder.studies.claims import Claim
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def claims(script: Callable[[str], ModuleType]) -> ModuleType:
@@ -37,7 +35,7 @@ def test_a_seed_without_studies_is_not_complete(claims: ModuleType, tmp_path: Pa
     assert claims.is_complete(tmp_path)
 
 
-def test_the_readme_has_a_place_for_it(claims: ModuleType) -> None:
-    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    changed = claims.between_markers(readme, "a table", claims.MARKERS)
+def test_the_page_of_results_has_a_place_for_it(claims: ModuleType) -> None:
+    page = claims.PAGE.read_text(encoding="utf-8")
+    changed = claims.between_markers(page, "a table", claims.MARKERS)
     assert "<!-- claims:begin -->\na table\n<!-- claims:end -->" in changed
