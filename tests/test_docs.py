@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from kedro.config import OmegaConfigLoader
+from kedro.pipeline import Pipeline
 
 from diffucoder import settings
 from diffucoder.pipeline_registry import register_pipelines
 
-ROOT = settings.ROOT
+ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [
     README,
@@ -65,11 +65,18 @@ def code_spans(page: Path) -> list[str]:
 @cache
 def parameters() -> dict[str, Any]:
     """The parameters of the base environment, as a run sees them."""
-    loader = settings.CONFIG_LOADER_CLASS if hasattr(settings, "CONFIG_LOADER_CLASS") else None
     arguments = settings.CONFIG_LOADER_ARGS
-    return (loader or OmegaConfigLoader)(str(ROOT / "conf"), env="local", **arguments)["parameters"]
+    loader = settings.CONFIG_LOADER_CLASS(str(ROOT / "conf"), env="local", **arguments)
+    return loader["parameters"]
 
 
+@cache
+def pipelines() -> dict[str, Pipeline]:
+    """All pipelines, by name."""
+    return register_pipelines()
+
+
+@cache
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module, or an attribute of one."""
     parts = name.split(".")
@@ -164,10 +171,9 @@ def test_modules_and_keys_that_are_named_exist(page: Path) -> None:
 @pages
 def test_commands_name_what_there_is(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    pipelines = register_pipelines()
     for name in re.findall(r"--pipeline=(\w+)", text):
-        assert name in pipelines
-    nodes = {node.short_name for pipeline in pipelines.values() for node in pipeline.nodes}
+        assert name in pipelines()
+    nodes = {node.short_name for pipeline in pipelines().values() for node in pipeline.nodes}
     for name in re.findall(r"--from-nodes=(\w+)", text):
         assert name in nodes
     for changes in re.findall(r"--params=([\w.,=\[\]]+)", text):
