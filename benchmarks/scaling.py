@@ -179,14 +179,14 @@ SETTINGS: dict[int, dict[str, Any]] = {
 
 
 def batch_for(training: TrainingParams, gpus: int, group: int) -> int:
-    """The recipe's rows a step, or the least above them that so many GPUs can share in groups."""
+    """The recipe's rows per step, or the least above them that so many GPUs can share in groups."""
     return math.ceil(training.batch_size / (gpus * group)) * gpus * group
 
 
 def memory() -> str:
     """Memory of a rank of each stage on 1, 8 and 64 GPUs, and what an H100 has of it."""
     lines = [
-        "| stage | GPUs | ZeRO | offload | rows a step | at a time | states | activations | logits "
+        "| stage | GPUs | ZeRO | offload | rows per step | at a time | states | activations | logits "
         "| room in 80 GB | the machine's memory |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]

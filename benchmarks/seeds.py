@@ -72,7 +72,7 @@ def markdown(seeds: list[pd.DataFrame], numbers: list[int]) -> str:
     """The results as a Markdown table, with the gain of grpo over instruct."""
     lines = [
         f"Held-out pass@1 in %, seeds {', '.join(map(str, numbers))}: mean and 95 % interval "
-        f"(bootstrap over seeds and problems), {seeds[0].shape[1]} problems a seed.",
+        f"(bootstrap over seeds and problems), {seeds[0].shape[1]} problems per seed.",
         "",
         "| checkpoint | " + " | ".join(f"{decoding} | each seed" for decoding in DECODINGS) + " |",
         "|---" * (1 + 2 * len(DECODINGS)) + "|",

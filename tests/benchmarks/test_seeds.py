@@ -34,7 +34,7 @@ def test_the_results_by_hand(seeds: ModuleType) -> None:
     # the 95 % interval ends at the seeds' own means.
     assert seeds.markdown([shares(0.25, 1.0), shares(0.75, 1.0)], [3, 5]).splitlines() == [
         "Held-out pass@1 in %, seeds 3, 5: mean and 95 % interval (bootstrap over seeds and "
-        "problems), 2 problems a seed.",
+        "problems), 2 problems per seed.",
         "",
         "| checkpoint | sampled | each seed | greedy | each seed |",
         "|---|---|---|---|---|",
