@@ -186,8 +186,8 @@ def batch_for(training: TrainingParams, gpus: int, group: int) -> int:
 def memory() -> str:
     """Memory of a rank of each stage on 1, 8 and 64 GPUs, and what an H100 has of it."""
     lines = [
-        "| stage | GPUs | ZeRO | offload | rows per step | at a time | states | activations | logits "
-        "| room in 80 GB | the machine's memory |",
+        "| stage | GPUs | ZeRO | offload | rows per step | at a time | states | activations "
+        "| logits | room in 80 GB | the machine's memory |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     with torch.device("meta"):
