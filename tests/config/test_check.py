@@ -1,12 +1,15 @@
 """Messages about wrong parameters."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from diffucoder.config.base import Params
-from diffucoder.config.check import validated
+from diffucoder.config.check import RENAMED, validated
+from diffucoder.config.expand import expand
+from diffucoder.config.root import Parameters
 from diffucoder.errors import BadParameters
 
 
@@ -29,6 +32,16 @@ class Stage(Params):
 
 class Tree(Params):
     stage: Stage
+
+
+def paths(annotation: Any, above: str = "") -> Iterator[str]:
+    """Dotted paths of all settings in a tree of models, each with a dot before it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield f"{above}.{name}"
+            yield from paths(field.annotation, f"{above}.{name}")
+    for argument in get_args(annotation):
+        yield from paths(argument, above)
 
 
 def message(tree: dict[str, object]) -> str:
@@ -72,3 +85,22 @@ def test_value_and_missing_key_are_reported_together() -> None:
 
 def test_long_value_is_cut() -> None:
     assert len(message({"stage": {"steps": "x" * 10_000, "rate": 1.0}})) < 300
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_key_is_told_where_it_stands_now(old: str, new: str) -> None:
+    known = list(paths(Parameters))
+    now = next(path for path in known if path.endswith(f".{new}"))
+    assert not any(path.endswith(f".{old}") for path in known)
+    before = now.removesuffix(new) + old
+    tree: Any = 1
+    for key in reversed(before.split(".")[1:]):
+        tree = {key: tree}
+    with pytest.raises(BadParameters) as raised:
+        validated(Parameters, tree, "a test")
+    assert f"  {before[1:]}: was renamed to {now[1:]}\n" in str(raised.value)
+
+
+def test_a_renamed_default_is_told_where_it_stands_now() -> None:
+    with pytest.raises(BadParameters, match=r"engine\.ranks: was renamed to engine\.nproc"):
+        expand({"engine": {"ranks": 2}})

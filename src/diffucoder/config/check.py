@@ -12,6 +12,28 @@ Model = TypeVar("Model", bound=BaseModel)
 # A value longer than this hides the message that it is part of.
 LONGEST_VALUE = 60
 
+# Where a setting of an earlier version stands now: the end of its path, and of the new one.
+RENAMED = {
+    "architecture.heads": "architecture.num_attention_heads",
+    "architecture.key_value_heads": "architecture.num_key_value_heads",
+    "architecture.layers": "architecture.num_hidden_layers",
+    "architecture.max_positions": "architecture.max_position_embeddings",
+    "architecture.tied_embeddings": "architecture.tie_word_embeddings",
+    "engine.keep_last": "engine.save_total_limit",
+    "engine.ranks": "engine.nproc_per_node",
+    "evaluation.benchmarks": "evaluation.suites",
+    "evaluation.benchmarks_folder": "evaluation.suites_folder",
+    "grpo.advantages.divide_by_std": "grpo.advantages.scale_rewards",
+    "grpo.completions_per_prompt": "grpo.num_generations",
+    "grpo.inner_iterations": "grpo.num_iterations",
+    "grpo.reference_sync_every": "grpo.ref_model_sync_steps",
+    "lora.alpha": "lora.lora_alpha",
+    "lora.rank": "lora.r",
+    "lora.targets": "lora.target_modules",
+    "lora.whole": "lora.modules_to_save",
+    "optimizer.gradient_clip": "optimizer.max_grad_norm",
+}
+
 
 def validated(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
     """Return `tree` as a `model`.
@@ -39,10 +61,17 @@ def unknown_key(location: Sequence[str | int], known: Iterable[str]) -> str:
     Args:
         location: path of the key.
         known: keys that could stand in its place.
+
+    Returns:
+        The line, which ends with the new place of a renamed key, a similar key, or all known ones.
     """
+    path = ".".join(map(str, location))
+    for old, new in RENAMED.items():
+        if f".{path}".endswith(f".{old}"):
+            return f"{path}: was renamed to {path.removesuffix(old)}{new}"
     close = get_close_matches(str(location[-1]), sorted(known), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
-    return f"{'.'.join(map(str, location))}: unknown key; {hint}"
+    return f"{path}: unknown key; {hint}"
 
 
 def _describe(model: type[BaseModel], details: Mapping[str, Any]) -> str:
