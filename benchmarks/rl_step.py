@@ -165,8 +165,8 @@ def prepare(
     from diffucoder.model import load, set_bidirectional
     from diffucoder.model.compute import configure
     from diffucoder.rl import estimators, objectives
+    from diffucoder.rl.tasks import read_tasks
     from diffucoder.rl.update import Recipe
-    from diffucoder.training.grpo import read_tasks
 
     loader = settings.CONFIG_LOADER_CLASS(
         str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS, env="base"
@@ -247,17 +247,20 @@ def full_step(bench: Bench, form: str, sandbox: Any) -> Callable[[int], float]:
     from diffucoder.engine.zero import full_weights
     from diffucoder.rl.advantages import leave_one_out
     from diffucoder.rl.batch import from_canvas
-    from diffucoder.rl.rollouts import Sampler
+    from diffucoder.rl.groups import group_rewards
+    from diffucoder.rl.rollouts import RolloutWorker
 
     group = bench.params.num_generations
     repeated = [task for task in bench.tasks for _ in range(group)]
 
     def step(number: int) -> float:
         if form == "here":
-            sampler = Sampler(bench.context, bench.params, bench.tokenizer, bench.special, sandbox)
+            worker = RolloutWorker(
+                bench.context, bench.params, bench.tokenizer, bench.special, sandbox
+            )
             with full_weights(bench.engine) as policy:
-                rollout = sampler.generate_rollouts(policy, bench.tasks, number, 0)
-            batch, rewards_PG = rollout.batch, rollout.rewards
+                groups = worker.generate_rollouts(policy, bench.tasks, number, 0).groups
+            batch, rewards_PG = worker.batch(groups), group_rewards(groups)
         else:
             prompts = [task.prompt_tokens for task in repeated]
             canvas_BL = sample_one_a_step(bench, prompts, number)

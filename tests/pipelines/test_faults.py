@@ -15,7 +15,7 @@ import pytest
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import read_metrics
 from diffucoder.io.atomic import is_complete
-from diffucoder.pipelines.grpo.nodes import read_rollouts
+from diffucoder.rl.tables import read_rollouts
 
 Parameters = Callable[..., dict[str, Any]]
 # Of each stage; a moment after its end does not count, so there is always one more.

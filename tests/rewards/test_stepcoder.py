@@ -3,8 +3,7 @@ import sys
 
 import pytest
 
-from diffucoder.errors import BadData
-from diffucoder.rewards.stepcoder import executed_mask, next_stage, statements, subtask
+from diffucoder.rewards.stepcoder import executed_mask, statements
 
 REFERENCE = """\
 def f(xs):
@@ -16,35 +15,6 @@ def f(xs):
             total -= x
     return total
 """
-
-
-def test_stages_ask_for_ever_more_and_in_the_end_for_all() -> None:
-    tasks = [subtask(REFERENCE, stage, 4) for stage in (1, 2, 3, 4)]
-    assert all(task.given + task.wanted == REFERENCE for task in tasks)
-    assert tasks[0].wanted == "    return total\n"
-    lengths = [len(task.wanted) for task in tasks]
-    assert lengths == sorted(set(lengths)) and lengths[-1] == len(REFERENCE)
-    assert subtask(REFERENCE, 1, 1).given == ""
-
-
-@pytest.mark.parametrize("stages", [2, 3, 5, 20])
-def test_cuts_lie_before_statements(stages: int) -> None:
-    starts = {first for first, _, _ in statements(ast.parse(REFERENCE))}
-    for stage in range(1, stages + 1):
-        assert subtask(REFERENCE, stage, stages).given.count("\n") + 1 in starts
-
-
-def test_a_stage_is_left_when_it_is_mastered() -> None:
-    assert next_stage(1, 3, pass_rate=0.5, threshold=0.6) == 1
-    assert next_stage(1, 3, pass_rate=0.6, threshold=0.6) == 2
-    assert next_stage(3, 3, pass_rate=1.0, threshold=0.6) == 3
-
-
-def test_what_is_no_curriculum_is_refused() -> None:
-    with pytest.raises(BadData, match="parses and is not empty"):
-        subtask("def f(", 1, 2)
-    with pytest.raises(ValueError, match="from 1 to 3, got 0"):
-        subtask(REFERENCE, 0, 3)
 
 
 def traced_lines(code: str, call: str) -> list[int]:

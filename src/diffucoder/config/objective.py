@@ -83,10 +83,11 @@ class AdvantageParams(Params):
     Attributes:
         baseline: what a reward is compared with: the mean of the group's others, or of all.
         scale_rewards: whether to divide by the group's standard deviation.
-        resamples: rounds in which groups that earned one reward throughout are replaced by those
-            of other problems; 0 only leaves them out.
+        max_num_gen_batches: generation batches per step, at most: in each after the first, groups
+            whose rewards are all equal are replaced by groups of other problems (dynamic
+            sampling, DAPO); with 1 they are only left out.
     """
 
     baseline: Literal["leave_one_out", "group_mean"]
     scale_rewards: bool
-    resamples: int = Field(ge=0)
+    max_num_gen_batches: int = Field(ge=1)

@@ -1,9 +1,9 @@
 """A line-level process reward: how far a program's prefixes run.
 
 A prefix is the program cut off after one of its statements. Run against the problem's tests it
-returns early, and so may well give wrong results; but where it raises, hangs or is denied, the
-statement that it ends with is to blame. This needs no model of values and no labelled steps (cf.
-PRLCoder, arXiv 2502.01715, which learns such a signal from mutated lines).
+returns early, and so may give wrong results; but where it raises, hangs or is denied, its last
+statement is the cause. This needs no value model and no labelled steps (cf. PRLCoder, arXiv
+2502.01715, which learns such a signal from mutated lines).
 """
 
 import ast
@@ -21,9 +21,9 @@ class Prefix:
     """A program cut off after a statement.
 
     Attributes:
-        last_line: the line, from 1, of the whole program on which that statement ends.
-        source: what is left.
-        cuts_loop: whether the body of a `while` is cut, which may then never end.
+        last_line: Line of the whole program, from 1, on which that statement ends.
+        source: Source of the prefix.
+        cuts_loop: Whether the body of a `while` is cut, which may then never end.
     """
 
     last_line: int
@@ -37,6 +37,10 @@ def prefixes(code: str, entry_point: str) -> list[Prefix]:
     Each ends after one statement that has no body, at any depth, from the first in the
     definition of the entry point on: earlier there is nothing that tests could call. Branches
     and clauses that come later than the cut are left out.
+
+    Args:
+        code: The program.
+        entry_point: The function under test.
     """
     tree = parse(code)
     if tree is None:
@@ -60,12 +64,15 @@ def line_rewards(code: str, entry_point: str, verdicts: Sequence[Verdict]) -> di
     """For each line on which a statement ends: 1 while prefixes run, 0 from the first that fails.
 
     Args:
-        code: the program.
-        entry_point: the function under test.
-        verdicts: of `prefix_programs`, in their order.
+        code: The program.
+        entry_point: The function under test.
+        verdicts: Verdicts of `prefix_programs`, in their order.
+
+    Returns:
+        Rewards by line number, from 1.
 
     Raises:
-        ValueError: unless there is a verdict for each prefix.
+        ValueError: Unless there is a verdict for each prefix.
     """
     cuts = prefixes(code, entry_point)
     if len(cuts) != len(verdicts):

@@ -1,62 +1,9 @@
-"""StepCoder's two ideas (arXiv 2402.01391): a curriculum of completion, and no loss on dead code.
-
-For a diffusion model the curriculum's subtask is plain infilling: the given part of the reference
-stands on the canvas, the rest is masked.
-"""
+"""StepCoder's fine-grained optimisation: no loss on code that never ran (arXiv 2402.01391, 3.2)."""
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from diffucoder.data.python_source import parse
-from diffucoder.errors import BadData
-
-
-@dataclass(frozen=True)
-class Subtask:
-    """A reference solution cut in two.
-
-    Attributes:
-        given: its beginning, whole lines.
-        wanted: the rest, to be written.
-    """
-
-    given: str
-    wanted: str
-
-
-def subtask(reference: str, stage: int, stages: int) -> Subtask:
-    """Stage `stage` of completing ever longer parts of a reference solution.
-
-    The first stage asks for the last statement, each later one for more, the last for all of
-    it. Cuts lie before statements, spread evenly over those there are (CCCS, section 3.1; the
-    paper cuts at conditional statements, which short functions hardly have).
-
-    Args:
-        reference: source of a solution.
-        stage: from 1.
-        stages: how many there are.
-
-    Raises:
-        BadData: if the reference does not parse or is empty.
-        ValueError: unless 1 <= stage <= stages.
-    """
-    if not 1 <= stage <= stages:
-        raise ValueError(f"stage must be from 1 to {stages}, got {stage}")
-    tree = parse(reference)
-    if tree is None or not tree.body:
-        raise BadData("a curriculum needs a reference solution that parses and is not empty")
-    if stage == stages:
-        return Subtask("", reference)
-    cuts = sorted({first for first, _, _ in statements(tree)}, reverse=True)
-    at = cuts[round((stage - 1) * (len(cuts) - 1) / (stages - 1))] - 1
-    lines = reference.splitlines(keepends=True)
-    return Subtask("".join(lines[:at]), "".join(lines[at:]))
-
-
-def next_stage(stage: int, stages: int, pass_rate: float, threshold: float) -> int:
-    """The stage after one whose completions passed at a rate: one further once it is mastered."""
-    return min(stage + 1, stages) if pass_rate >= threshold else stage
 
 
 def executed_mask(
@@ -64,16 +11,19 @@ def executed_mask(
 ) -> list[bool]:
     """Which tokens take part in the loss: all but those of statements that never ran.
 
-    A statement ran if any of its own lines did (fine-grained optimisation, section 3.2). Tokens
-    outside statements (prose, fences, comments, blank lines, `else:`) stay, and so do statements
-    that leave no trace when they are passed, such as docstrings. Where nothing is known of what
-    ran, or the code does not parse, all stay.
+    A statement ran if any of its own lines did. Tokens outside statements (prose, fences,
+    comments, blank lines, `else:`) stay, and so do statements that leave no trace when they are
+    executed, such as docstrings. All stay where the lines that ran are not known or the code does
+    not parse.
 
     Args:
-        code: the code in the completion.
-        executed_lines: lines of it, from 1, that ran under the tests; None if not recorded.
-        lines: for each token its line of the code
+        code: The code in the completion, or None.
+        executed_lines: Lines of the code, from 1, that ran under the tests; None if not recorded.
+        lines: For each token its line of the code, or None outside of it
             (`diffucoder.rewards.spans.lines_of_tokens`).
+
+    Returns:
+        One bool per token.
     """
     tree = parse(code) if code is not None else None
     if tree is None or executed_lines is None:
@@ -89,10 +39,10 @@ def executed_mask(
 
 
 def statements(tree: ast.Module) -> Iterator[tuple[int, int, ast.stmt]]:
-    """(first line, last line, node) of each statement, in order of the source.
+    """(first line, last line, node) of each statement, in the order of the source.
 
-    A compound statement has its decorators and its header for its own, down to the line before
-    its body; what is in the body are statements of their own.
+    A compound statement owns its decorators and its header, down to the line before its body;
+    the statements in the body stand on their own.
     """
     found = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
     for node in sorted(found, key=lambda node: (node.lineno, node.col_offset)):
@@ -111,7 +61,7 @@ def _first_line(node: ast.AST) -> int:
 
 
 def _is_silent(node: ast.stmt) -> bool:
-    """Whether the interpreter passes a statement without a trace."""
+    """Whether the interpreter executes a statement without a trace event."""
     if isinstance(node, ast.AnnAssign):
         return node.value is None
     constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -1,10 +1,11 @@
-"""The record that rollouts hand to estimators.
+"""The batch that rollouts hand to the update, its estimators and its objective.
 
 Shapes: B completions, Q positions of a prompt, L positions of a completion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -18,12 +19,14 @@ class CompletionBatch:
         prompt_ids: int64 `[B, Q]`.
         prompt_mask: bool `[B, Q]`, true on real tokens.
         completion_ids: int64 `[B, L]`.
-        completion_mask: bool `[B, L]`, true on real tokens up to and including the end token.
-        canvas_mask: bool `[B, L]`, what the model saw of the canvas while sampling: the real
-            tokens and, after the end token, the filler that it wrote itself. Filler is noised
-            and attended to like any token but never scored. None: the completion alone.
+        completion_mask: bool `[B, L]`, true on tokens that are scored: real tokens up to and
+            including the end token.
+        canvas_mask: bool `[B, L]`, true on canvas positions that the model attended to while
+            sampling: the real tokens and, after the end token, the filler that it wrote itself.
+            Filler is noised and attended to like any token but never scored. None stands for
+            `completion_mask`.
         reveal_step: int64 `[B, L]`, the step at which the sampler revealed each position of the
-            canvas, from 0. None: not known.
+            canvas, from 0. None where it is not known.
     """
 
     prompt_ids: Tensor
@@ -35,26 +38,28 @@ class CompletionBatch:
 
     @property
     def context_mask(self) -> Tensor:
-        """bool `[B, L]`: canvas positions that the model may look at."""
+        """Canvas positions that the model may attend to: bool `[B, L]`."""
         return self.completion_mask if self.canvas_mask is None else self.canvas_mask
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that are there, by name: `CompletionBatch(**batch.tensors)` is a copy."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+    def to(self, device: torch.device) -> Self:
+        """The batch on `device`."""
+        return self._map(lambda tensor: tensor.to(device))
 
-    def to(self, device: torch.device) -> "CompletionBatch":
-        """The batch on another device."""
-        moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        return CompletionBatch(**moved)
+    def rows(self, chosen: Tensor | slice) -> Self:
+        """The chosen rows as a batch of their own.
 
-    def rows(self, chosen: Tensor | slice) -> "CompletionBatch":
-        """The chosen rows as a batch of their own."""
-        return CompletionBatch(**{name: tensor[chosen] for name, tensor in self.tensors.items()})
+        Args:
+            chosen: Row numbers int64 `[N]`, a mask bool `[B]`, or a slice of rows.
+        """
+        return self._map(lambda tensor: tensor[chosen])
 
-    def trimmed(self) -> "CompletionBatch":
-        """The batch without columns in which no row has a token of its prompt."""
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The batch with a function applied to each tensor that is not None."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(t) for name, t in tensors.items() if t is not None})
+
+    def trimmed(self) -> Self:
+        """The batch without the columns that are padding in every prompt."""
         longest = int(self.prompt_mask.sum(1).max())
         start = self.prompt_mask.shape[1] - longest
         return replace(
@@ -70,7 +75,7 @@ def complete(
     Args:
         prompts: B token lists.
         completions: B token lists, each with its end token.
-        pad_token_id: what fills the gaps.
+        pad_token_id: Token id of the padding.
     """
     return CompletionBatch(
         *_pad(prompts, pad_token_id, left=True), *_pad(completions, pad_token_id, left=False)
@@ -84,17 +89,17 @@ def from_canvas(
     pad_token_id: int,
     reveal_step_BL: Tensor | None = None,
 ) -> CompletionBatch:
-    """A batch from what the sampler wrote.
+    """Make a batch of canvases as the sampler filled them.
 
     Real tokens run up to and including the first end token; where the model wrote filler
-    without an end token before it, the first filler is what ended the completion.
+    without an end token before it, the first filler ends the completion.
 
     Args:
         prompts: B token lists.
-        canvas_BL: what was written after each.
-        end_token_id: the token that ends a completion.
-        pad_token_id: the filler.
-        reveal_step_BL: the step at which each position was written.
+        canvas_BL: int64, the canvas after each prompt.
+        end_token_id: Token id that ends a completion.
+        pad_token_id: Token id of the filler.
+        reveal_step_BL: int64, the step at which each position was revealed, from 0.
     """
     prompt_ids_BQ, prompt_mask_BQ = _pad(prompts, pad_token_id, left=True)
     ends_BL = (canvas_BL == end_token_id) | (canvas_BL == pad_token_id)
@@ -114,7 +119,7 @@ def _pad(rows: Sequence[Sequence[int]], pad: int, left: bool) -> tuple[Tensor, T
     ids = torch.full((len(rows), length), pad, dtype=torch.long)
     mask = torch.zeros((len(rows), length), dtype=torch.bool)
     for index, row in enumerate(rows):
-        place = slice(length - len(row), length) if left else slice(0, len(row))
-        ids[index, place] = torch.tensor(row, dtype=torch.long)
-        mask[index, place] = True
+        columns = slice(length - len(row), length) if left else slice(0, len(row))
+        ids[index, columns] = torch.tensor(row, dtype=torch.long)
+        mask[index, columns] = True
     return ids, mask

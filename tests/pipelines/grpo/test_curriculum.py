@@ -13,7 +13,7 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.engine.context import Interrupted
 from diffucoder.engine.stage import new_job
-from diffucoder.pipelines.grpo.nodes import read_rollouts
+from diffucoder.rl.tables import read_rollouts
 
 # Without its last line it is a program that passes; without its last two it is none.
 REFERENCE = "def f(x):\n    return x\n1\n"

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
+from helpers import rank_context
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -16,14 +16,17 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.rewards import RewardParams, RewardTerm
 from diffucoder.data.problems import Problem
 from diffucoder.data.tokenizer import encode_chat, encode_texts, special_ids
-from diffucoder.decoding import Generation, decode, trace
+from diffucoder.decoding import Completion, Generation, decode, trace
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.reporter import Reporter
 from diffucoder.rewards.functions import RewardRecord
-from diffucoder.rl.advantages import zero_variance
-from diffucoder.rl.rollouts import Sampler, chosen_tasks, dynamic_sampling_tasks
-from diffucoder.rl.tables import Rollouts
+from diffucoder.rl.advantages import advantages, zero_variance
+from diffucoder.rl.groups import Group, ScoredCompletion, group_rewards
+from diffucoder.rl.rollout_io import write_rollouts, write_traces
+from diffucoder.rl.rollouts import RolloutWorker
+from diffucoder.rl.scoring import score_completions
+from diffucoder.rl.tables import Rollouts, read_rollouts
+from diffucoder.rl.task_order import chosen_tasks, dynamic_sampling_tasks
 from diffucoder.rl.tasks import Task
 from diffucoder.rl.update import _seeds
 from diffucoder.sandbox import Sandbox
@@ -31,10 +34,17 @@ from diffucoder.sandbox import Sandbox
 TESTS = ["assert f(1) == 2", "assert f(2) == 3"]
 
 
-def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
+def context(work: Path) -> Context:
     job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
-    reporter = Reporter(work, rank=1)  # a rank other than 0 records nothing
-    return Context(job, {}, rank, world_size, torch.device("cpu"), reporter)
+    return rank_context(job)
+
+
+def completions(groups: list[Group]) -> list[ScoredCompletion]:
+    return [scored for group in groups for scored in group.completions]
+
+
+def tokens(groups: list[Group]) -> list[list[int]]:
+    return [scored.completion.tokens for scored in completions(groups)]
 
 
 @pytest.fixture
@@ -46,11 +56,11 @@ def params(parameters: Callable[..., dict[str, Any]]) -> GrpoParams:
 
 
 @pytest.fixture
-def sampler(
+def worker(
     tmp_path: Path, params: GrpoParams, tokenizer: PreTrainedTokenizerFast
-) -> Iterator[Sampler]:
+) -> Iterator[RolloutWorker]:
     with Sandbox(**params.sandbox.options()) as sandbox:
-        yield Sampler(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
+        yield RolloutWorker(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
 
 
 def task(tokenizer: PreTrainedTokenizerFast, number: int) -> Task:
@@ -59,27 +69,30 @@ def task(tokenizer: PreTrainedTokenizerFast, number: int) -> Task:
 
 
 def test_completions_do_not_depend_on_how_tasks_are_spread_over_ranks(
-    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+    worker: RolloutWorker, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    group = sampler.params.num_generations
+    size = worker.params.num_generations
     tasks = [task(tokenizer, n) for n in (1, 22)]
-    both = sampler.generate_rollouts(model.eval(), tasks, step=3, first_row=0)
-    second = sampler.generate_rollouts(model, tasks[1:], step=3, first_row=group)
-    assert [s.tokens for s in both.scored[group:]] == [s.tokens for s in second.scored]
-    other_step = sampler.generate_rollouts(model, tasks, step=4, first_row=0)
-    assert [s.tokens for s in both.scored] != [s.tokens for s in other_step.scored]
+    both = worker.generate_rollouts(model.eval(), tasks, step=3, first_row=0).groups
+    second = worker.generate_rollouts(model, tasks[1:], step=3, first_row=size).groups
+    assert tokens(both[1:]) == tokens(second)
+    other_step = worker.generate_rollouts(model, tasks, step=4, first_row=0).groups
+    assert tokens(both) != tokens(other_step)
 
 
 def test_rollouts_are_recorded_in_their_schema(
-    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    worker: RolloutWorker,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
 ) -> None:
-    rollout = sampler.generate_rollouts(
-        model.eval(), [task(tokenizer, n) for n in (1, 2)], step=0, first_row=0
-    )
-    rollout.write(tmp_path / "rollouts", step=1, rank=0)
-    table = Rollouts.validate(pd.read_parquet(tmp_path / "rollouts"))
-    assert len(table) == 2 * sampler.params.num_generations
-    weights = {name: term.weight for name, term in sampler.params.rewards.terms.items()}
+    tasks = [task(tokenizer, n) for n in (1, 2)]
+    groups = worker.generate_rollouts(model.eval(), tasks, step=0, first_row=0).groups
+    advantages_PG = advantages(group_rewards(groups), "leave_one_out", scale_rewards=False)
+    write_rollouts(groups, advantages_PG, tmp_path, step=1, rank=0)
+    table = Rollouts.validate(read_rollouts(tmp_path))
+    assert len(table) == 2 * worker.params.num_generations
+    weights = {name: term.weight for name, term in worker.params.rewards.terms.items()}
     parts = sum(weight * table[f"reward_{name}"] for name, weight in weights.items())
     assert table["reward"].tolist() == pytest.approx(parts.tolist())
     assert table.groupby("problem_id")["advantage"].sum().abs().max() < 1e-5
@@ -90,20 +103,20 @@ def test_advantages_are_rewards_less_the_mean_of_the_others(
     params: GrpoParams,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    own = RewardTerm(function="test_stage.longer_is_better", weight=1.0)
+    own = RewardTerm(function="own_reward.longer_is_better", weight=1.0)
     terms = params.rewards.terms | {"length": own}
     rewards = params.rewards.model_copy(update={"terms": terms})
     params = params.model_copy(update={"rewards": rewards})
     with Sandbox(**params.sandbox.options()) as sandbox:
-        sampler = Sampler(context(tmp_path), params, tokenizer, special_ids(tokenizer), sandbox)
+        special = special_ids(tokenizer)
+        worker = RolloutWorker(context(tmp_path), params, tokenizer, special, sandbox)
         tasks = [task(tokenizer, n) for n in (1, 2)]
-        rollout = sampler.generate_rollouts(model.eval(), tasks, step=0, first_row=0)
-    lengths = torch.tensor([float(len(s.text)) for s in rollout.scored]).view(2, -1)
+        groups = worker.generate_rollouts(model.eval(), tasks, step=0, first_row=0).groups
+    lengths = torch.tensor([float(len(scored.text)) for scored in completions(groups)]).view(2, -1)
     assert lengths.std(1).min() > 0
-    for row_G, found_G in zip(lengths, rollout.advantages, strict=True):
+    advantages_PG = advantages(group_rewards(groups), "leave_one_out", scale_rewards=False)
+    for row_G, found_G in zip(lengths, advantages_PG, strict=True):
         for g, value in enumerate(found_G):
             others = [reward.item() for h, reward in enumerate(row_G) if h != g]
             assert value.item() == pytest.approx(row_G[g].item() - sum(others) / len(others))
@@ -111,16 +124,17 @@ def test_advantages_are_rewards_less_the_mean_of_the_others(
 
 @pytest.mark.parametrize("drop", [False, True])
 def test_scoring_passes_see_the_filler_that_the_sampler_saw(
-    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, drop: bool
+    worker: RolloutWorker, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, drop: bool
 ) -> None:
     def end_sometimes(module: nn.Module, args: tuple, output: Tensor) -> None:
-        output[..., sampler.special.turn_end] += 5
+        output[..., worker.special.turn_end] += 5
 
     options = {"drop_after_end": drop, "cache": "dual", "rule": "threshold", "threshold": 0.5}
-    decoding = sampler.params.decoding.model_copy(update=options)
-    changed = replace(sampler, params=sampler.params.model_copy(update={"decoding": decoding}))
+    decoding = worker.params.decoding.model_copy(update=options)
+    changed = replace(worker, params=worker.params.model_copy(update={"decoding": decoding}))
     hook = model.get_output_embeddings().register_forward_hook(end_sometimes)
-    batch = changed.generate_rollouts(model.eval(), [task(tokenizer, 1)], step=0, first_row=0).batch
+    rollout = changed.generate_rollouts(model.eval(), [task(tokenizer, 1)], step=0, first_row=0)
+    batch = changed.batch(rollout.groups)
     hook.remove()
     assert not batch.completion_mask.all()
     assert torch.equal(
@@ -130,25 +144,29 @@ def test_scoring_passes_see_the_filler_that_the_sampler_saw(
 
 
 def test_traces_of_rollouts_are_kept_on_request(
-    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    worker: RolloutWorker,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
 ) -> None:
     tasks = [task(tokenizer, n) for n in (1, 2)]
-    plain = sampler.generate_rollouts(model.eval(), tasks, step=0, first_row=0)
-    plain.write_traces(tmp_path / "none", step=1, rank=0)
+    plain = worker.generate_rollouts(model.eval(), tasks, step=0, first_row=0).groups
+    write_traces(plain, tmp_path / "none", step=1, rank=0)
     assert not (tmp_path / "none").exists()
-    wanting = replace(sampler, params=sampler.params.model_copy(update={"trace": 3}))
-    rollout = wanting.generate_rollouts(model, tasks, step=0, first_row=0)
-    rollout.write_traces(tmp_path, step=1, rank=0)
-    traces = trace.read(tmp_path / "step-000001-0000.parquet")
-    group = sampler.params.num_generations
-    assert list(traces) == [f"p{n}/{number}" for n in (1, 2) for number in range(group)]
-    assert torch.equal(plain.batch.completion_ids, rollout.batch.completion_ids)
-    for row_L, found in zip(rollout.batch.completion_ids, traces.values(), strict=True):
+    wanting = replace(worker, params=worker.params.model_copy(update={"trace": 3}))
+    traced = wanting.generate_rollouts(model, tasks, step=0, first_row=0).groups
+    write_traces(traced, tmp_path, step=1, rank=0)
+    traces = trace.read(tmp_path / "traces" / "step-000001-0000.parquet")
+    size = worker.params.num_generations
+    assert list(traces) == [f"p{n}/{number}" for n in (1, 2) for number in range(size)]
+    canvas_BL = wanting.batch(traced).completion_ids
+    assert torch.equal(worker.batch(plain).completion_ids, canvas_BL)
+    for row_L, found in zip(canvas_BL, traces.values(), strict=True):
         assert row_L[found.position].tolist() == found.token
 
 
 def test_a_fenced_solution_earns_the_whole_reward(
-    sampler: Sampler, tokenizer: PreTrainedTokenizerFast
+    worker: RolloutWorker, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     texts = [
         "```python\ndef f(x):\n    return x + 1\n```",
@@ -156,7 +174,11 @@ def test_a_fenced_solution_earns_the_whole_reward(
         "def f(x): return x + 1",
         "```python\nimport sys\nsys.exit(0)\n```",
     ]
-    scored = sampler._score([task(tokenizer, 1)] * 4, texts, [[1]] * 4, trained_on=True)
+    nothing = Completion([1], torch.tensor([1]), torch.tensor([0]), "end", None)
+    tasks = [task(tokenizer, 1)] * 4
+    scored = score_completions(
+        tasks, [nothing] * 4, texts, worker.sandbox, worker.params, in_training=True
+    )
     assert [s.reward for s in scored] == [2.5, 1.5, 0.0, 0.5]
     assert [s.verdict.status == "passed" for s in scored] == [True, False, False, False]
 
@@ -190,7 +212,7 @@ def prompt_and_length(record: RewardRecord) -> float:
 
 
 def test_groups_without_variance_are_replaced_by_those_of_spare_problems(
-    sampler: Sampler,
+    worker: RolloutWorker,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     monkeypatch: pytest.MonkeyPatch,
@@ -198,25 +220,26 @@ def test_groups_without_variance_are_replaced_by_those_of_spare_problems(
     monkeypatch.syspath_prepend(Path(__file__).parent)
     own = {"function": f"{Path(__file__).stem}.prompt_and_length", "weight": 1.0}
     rewards = RewardParams.model_validate({"terms": {"own": own}})
-    params = sampler.params.model_copy(update={"rewards": rewards})
-    sampler = replace(sampler, params=params)
+    params = worker.params.model_copy(update={"rewards": rewards})
+    worker = replace(worker, params=params)
     flat, good, spare = (task(tokenizer, n) for n in (1, 2, 333))
     model.eval()
-    plain = sampler.generate_rollouts(model, [flat, good], step=0, first_row=0)
-    assert zero_variance(plain.rewards).tolist() == [True, False]
+    plain = worker.generate_rollouts(model, [flat, good], step=0, first_row=0).groups
+    assert zero_variance(group_rewards(plain)).tolist() == [True, False]
 
     # The first round offers what is flat again, the second a problem with another prompt length.
     rounds = [[flat, flat], [spare, flat]]
-    rollout = sampler.generate_rollouts(model, [flat, good], step=0, first_row=0, spares=rounds)
-    assert [t.problem.problem_id for t in rollout.tasks] == ["p333", "p2"]
-    assert not zero_variance(rollout.rewards).any() and rollout.advantages.any(1).all()
-    size = sampler.params.num_generations
-    assert [s.tokens for s in rollout.scored[size:]] == [s.tokens for s in plain.scored[size:]]
-    for row, scored in enumerate(rollout.scored):
-        prompt = rollout.batch.prompt_ids[row][rollout.batch.prompt_mask[row]].tolist()
-        assert prompt == rollout.tasks[row // size].prompt_tokens
-        written = rollout.batch.completion_ids[row][: len(scored.tokens)].tolist()
-        assert written == scored.tokens
+    groups = worker.generate_rollouts(model, [flat, good], 0, 0, further_tasks=rounds).groups
+    assert [group.task.problem.problem_id for group in groups] == ["p333", "p2"]
+    rewards_PG = group_rewards(groups)
+    assert not zero_variance(rewards_PG).any()
+    assert advantages(rewards_PG, "leave_one_out", scale_rewards=False).any(1).all()
+    assert tokens(groups[1:]) == tokens(plain[1:])
+    batch, size = worker.batch(groups), worker.params.num_generations
+    for row, own_tokens in enumerate(tokens(groups)):
+        prompt = batch.prompt_ids[row][batch.prompt_mask[row]].tolist()
+        assert prompt == groups[row // size].task.prompt_tokens
+        assert batch.completion_ids[row][: len(own_tokens)].tolist() == own_tokens
 
 
 def test_spare_problems_are_drawn_anew_each_round(
@@ -235,29 +258,31 @@ def test_spare_problems_are_drawn_anew_each_round(
 
 
 def test_finer_feedback_reaches_rewards_and_loss(
-    sampler: Sampler, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+    worker: RolloutWorker, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     # The answer stands there already, as a curriculum could have written it.
-    given = "```python\ndef f(x):\n    return x + 1\n```\n"
-    [tokens] = encode_texts(tokenizer, [given])
+    hint = "```python\ndef f(x):\n    return x + 1\n```\n"
+    [hint_tokens] = encode_texts(tokenizer, [hint])
     whole = task(tokenizer, 1)
-    begun = replace(whole, prompt_tokens=[*whole.prompt_tokens, *tokens], given=given)
+    prompt_tokens = [*whole.prompt_tokens, *hint_tokens]
+    begun = replace(whole, prompt_tokens=prompt_tokens, prefix_hint=hint)
     changes = {"process_weight": 0.5, "executed_only": True}
-    finer = replace(sampler, params=sampler.params.model_copy(update=changes))
+    finer = replace(worker, params=worker.params.model_copy(update=changes))
     plain, shaped = (
-        each.generate_rollouts(model.eval(), [begun], 0, 0) for each in (sampler, finer)
+        each.generate_rollouts(model.eval(), [begun], 0, 0).groups for each in (worker, finer)
     )
-    for one, other in zip(plain.scored, shaped.scored, strict=True):
-        assert one.tokens == other.tokens and one.text.startswith(given)
+    assert tokens(plain) == tokens(shaped)
+    for one, other in zip(completions(plain), completions(shaped), strict=True):
+        assert one.text.startswith(hint)
         assert "process" not in one.parts and one.verdict.executed_lines is None
         assert other.parts["process"] == 1.0 and other.verdict.executed_lines == (1, 2)
         assert other.reward == pytest.approx(one.reward + 0.5)
     # What was written after the code is on none of its lines.
-    assert torch.equal(shaped.batch.completion_mask, plain.batch.completion_mask)
+    assert torch.equal(finer.batch(shaped).completion_mask, worker.batch(plain).completion_mask)
 
 
 def test_programs_run_while_the_next_batch_is_sampled(
-    sampler: Sampler,
+    worker: RolloutWorker,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     monkeypatch: pytest.MonkeyPatch,
@@ -279,7 +304,7 @@ def test_programs_run_while_the_next_batch_is_sampled(
     monkeypatch.setattr("diffucoder.rl.rollouts.decode", generating)
     monkeypatch.setattr("diffucoder.rewards.functions.tests_passed", watched)
     tasks = [task(tokenizer, n) for n in (1, 2)]
-    size = sampler.params.num_generations
-    params = sampler.params.model_copy(update={"generation_batch": size})
-    overlapped = replace(sampler, params=params).generate_rollouts(model.eval(), tasks, 0, 0)
-    assert len(sampled) == 2 and len(overlapped.scored) == 2 * size
+    size = worker.params.num_generations
+    params = worker.params.model_copy(update={"generation_batch": size})
+    overlapped = replace(worker, params=params).generate_rollouts(model.eval(), tasks, 0, 0)
+    assert len(sampled) == 2 and len(completions(overlapped.groups)) == 2 * size

@@ -22,10 +22,10 @@ from diffucoder.engine.stage import new_job
 from diffucoder.engine.training_metrics import TrainingMetrics
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
-from diffucoder.pipelines.grpo.nodes import improve, read_rollouts
+from diffucoder.pipelines.grpo.nodes import train_grpo
 from diffucoder.rewards.functions import RewardRecord
-from diffucoder.rl.tables import Rollouts
-from diffucoder.training.grpo import read_tasks
+from diffucoder.rl.tables import Rollouts, read_rollouts
+from diffucoder.rl.tasks import read_tasks
 from diffucoder.training.grpo import work as train
 
 Parameters = Callable[..., dict[str, Any]]
@@ -55,7 +55,7 @@ def test_a_split_without_problems_is_refused(
 ) -> None:
     params = GrpoParams(**parameters("test", "grpo", work=str(tmp_path / "work")))
     with pytest.raises(BadData, match="split 'validation'"):
-        improve(params, 0, checkpoint, problems[problems["split"] != "validation"])
+        train_grpo(params, 0, checkpoint, problems[problems["split"] != "validation"])
     assert not (tmp_path / "work").exists()
 
 
@@ -83,7 +83,7 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(
     kept.loc[kept["split"] == "rl", "prompt"] += pd.Series(["+"] + [""] * 11)
     path = tmp_path / "problems.parquet"
     kept.to_parquet(path)
-    tasks = read_tasks(path, tokenizer, params, positions, talk=True)
+    tasks = read_tasks(path, tokenizer, params, positions, verbose=True)
     assert len(tasks["rl"]) == 11 and len(tasks["validation"]) == params.validation.problems
     assert {len(task.prompt_tokens) for found in tasks.values() for task in found} == {longest}
     expected = f"grpo: 1 of 16 problems have prompts of more than {longest} tokens ({reason})"
@@ -92,12 +92,12 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(
     special = kept.copy()
     special.loc[special["split"] == "rl", "prompt"] = ["<|im_end|>"] * 2 + ["+"] * 10
     special.to_parquet(path)
-    assert len(read_tasks(path, tokenizer, params, positions, talk=False)["rl"]) == 10
+    assert len(read_tasks(path, tokenizer, params, positions, verbose=False)["rl"]) == 10
 
     kept["prompt"] += "+"
     kept.to_parquet(path)
     with pytest.raises(BadData, match=f"split 'rl' has a prompt of at most {longest} tokens"):
-        read_tasks(path, tokenizer, params, positions, talk=False)
+        read_tasks(path, tokenizer, params, positions, verbose=False)
 
 
 def longer_is_better(record: RewardRecord) -> float:
@@ -135,7 +135,7 @@ def inputs(
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_improve(
+def test_train_grpo(
     parameters: Parameters,
     problems: pd.DataFrame,
     checkpoint: Path,
@@ -146,7 +146,7 @@ def test_improve(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     params = small(parameters, tmp_path / "work", ranks)
     # Words of the tiny tokenizer are letters, and its model has a short context.
-    path, metrics, rollouts = improve(params, 0, checkpoint, problems.assign(prompt="add 1"))
+    path, metrics, rollouts = train_grpo(params, 0, checkpoint, problems.assign(prompt="add 1"))
     TrainingMetrics.validate(metrics)
     Rollouts.validate(rollouts)
     assert len(rollouts) == params.training.steps * params.training.batch_size
@@ -224,7 +224,7 @@ def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(
     empty = tmp_path / "checkpoint"
     empty.mkdir()
     with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.function"):
-        improve(GrpoParams(**read), 0, empty, problems)
+        train_grpo(GrpoParams(**read), 0, empty, problems)
 
 
 def test_the_curriculum_begins_with_the_end_of_the_reference(

@@ -19,7 +19,7 @@ from diffucoder.evaluation.requests import (
     problems_by_key,
     request_table,
 )
-from diffucoder.pipelines.grpo.nodes import WORKER
+from diffucoder.pipelines.grpo.nodes import WORKER, write_problems
 
 
 def train_cells(
@@ -52,12 +52,7 @@ def train_cells(
         for seed in ablation.seeds
         for budget in (EQUAL_STEPS, EQUAL_COMPUTE)
     }
-    used = problems[problems["split"].isin(["rl", "validation"])]
-    if set(used["split"]) != {"rl", "validation"}:
-        raise BadData("problems: the ablation needs some of split `rl` and some of `validation`")
-    table = Path(ablation.work) / "problems.parquet"
-    table.parent.mkdir(parents=True, exist_ok=True)
-    used.to_parquet(table, index=False)
+    table = write_problems(problems, Path(ablation.work))
     curves = []
     for (label, seed, budget), params in trainings.items():
         # The cheapest cell's training at equal compute is the one at equal steps: it is kept.

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from diffucoder.pipelines.grpo.nodes import improve
+from diffucoder.pipelines.grpo.nodes import train_grpo
 
 
 def create_pipeline() -> Pipeline:
@@ -10,10 +10,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                improve,
+                train_grpo,
                 inputs=["params:grpo", "params:seed", "instruct", "problems"],
                 outputs=["grpo", "grpo_metrics", "rollouts"],
-                name="improve",
+                name="train_grpo",
                 tags=["training"],
             )
         ]
