@@ -80,6 +80,14 @@ def test_default_pipeline_is_all_stages_and_closed() -> None:
     assert {catalog[name]["type"].rsplit(".", 1)[1] for name in free} == {"OptionalDataset"}
 
 
+def test_every_stage_is_a_namespace_of_its_nodes() -> None:
+    pipelines = register_pipelines()
+    for name in (*STAGES, *STUDIES):
+        assert {node.namespace for node in pipelines[name].nodes} == {name}
+    with pytest.raises(ValueError, match=r"Did you mean: \['grpo\.train_grpo'\]"):
+        pipelines["__default__"].from_nodes("train_grpo")
+
+
 def test_every_data_set_is_in_the_catalog() -> None:
     catalog = loader("local")["catalog"]
     named = {name for found in register_pipelines().values() for name in found.datasets()}

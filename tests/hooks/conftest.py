@@ -57,11 +57,17 @@ FILES = {
         )
     """,
     "src/PACKAGE/pipeline_registry.py": """
+        from kedro.pipeline import Pipeline
         from PACKAGE.pipelines.first import pipeline as first
         from PACKAGE.pipelines.second import pipeline as second
 
         def register_pipelines():
-            stages = {"first": first.create_pipeline(), "second": second.create_pipeline()}
+            stages = {
+                name: Pipeline(
+                    module.create_pipeline(), namespace=name, prefix_datasets_with_namespace=False
+                )
+                for name, module in (("first", first), ("second", second))
+            }
             return stages | {"__default__": sum(stages.values())}
     """,
     "src/PACKAGE/pipelines/__init__.py": "",

@@ -43,8 +43,8 @@ def test_reason_is_logged(project: Any, log: list[logging.LogRecord]) -> None:
     project.run()
     remade(project, params={"first": {"size": 4}})
     messages = [record.getMessage() for record in log]
-    assert "make has to run: first.size was 2, is 4" in messages
-    assert "scale has to run: table is made again" in messages
+    assert "first.make has to run: first.size was 2, is 4" in messages
+    assert "second.scale has to run: table is made again" in messages
 
 
 def test_missing_output_reruns_what_follows(project: Any) -> None:
@@ -125,7 +125,7 @@ def test_failed_node_is_not_taken_for_finished(project: Any) -> None:
 def test_from_nodes_refuses_artefacts_of_other_parameters(project: Any) -> None:
     project.run()
     with pytest.raises(MissingInput) as raised:
-        project.run(from_nodes=["scale"], params={"first": {"size": 4}})
+        project.run(from_nodes=["second.scale"], params={"first": {"size": 4}})
     message = str(raised.value)
     assert "table (first.size was 2, is 4; `kedro run --pipeline=first` makes it anew)" in message
 
@@ -134,9 +134,9 @@ def test_from_nodes_refuses_artefacts_without_a_record(
     project: Any, log: list[logging.LogRecord]
 ) -> None:
     project.run()
-    (project.root / "data/08_reporting/provenance/make.json").unlink()
+    (project.root / "data/08_reporting/provenance/first.make.json").unlink()
     with pytest.raises(MissingInput, match=r"table .there is no record of how it was made"):
-        project.run(from_nodes=["scale"])
+        project.run(from_nodes=["second.scale"])
     project.run(pipeline_names=["second"])
     warnings = [r.getMessage() for r in log if r.levelno == logging.WARNING]
     assert any("there is no record" in warning for warning in warnings)
@@ -145,7 +145,7 @@ def test_from_nodes_refuses_artefacts_without_a_record(
 def test_refusal_quotes_no_more_than_the_beginning_of_a_long_value(project: Any) -> None:
     project.run()
     with pytest.raises(MissingInput) as raised:
-        project.run(from_nodes=["scale"], params={"first": {"folder": "long/" * 100}})
+        project.run(from_nodes=["second.scale"], params={"first": {"folder": "long/" * 100}})
     (line,) = str(raised.value).splitlines()[1:]
     assert "first.folder was corpus/code, is long/long/" in line
     assert len(line) < 250
@@ -154,7 +154,7 @@ def test_refusal_quotes_no_more_than_the_beginning_of_a_long_value(project: Any)
 def test_from_nodes_runs_on_artefacts_of_the_same_parameters(project: Any) -> None:
     project.run()
     before = project.written("table.json")
-    project.run(from_nodes=["scale"], params={"second": {"factor": 5.0}})
+    project.run(from_nodes=["second.scale"], params={"second": {"factor": 5.0}})
     assert project.written("table.json") == before
     assert project.read("scaled.json") == [15.0, 15.0]
 

@@ -53,5 +53,9 @@ def test_memory_of_descendants_counts() -> None:
 
 def test_stage_seconds_sums_nodes(project: Any) -> None:
     project.run(pipeline_names=["first"])
-    spans = {"make": (0.0, 1.0), "scale": (1.0, 3.5), "summarise": (3.5, 4.0)}
+    spans = {
+        "first.make": (0.0, 1.0),
+        "second.scale": (1.0, 3.5),
+        "second.summarise": (3.5, 4.0),
+    }
     assert stage_seconds(spans) == {"first": 1.0, "second": 3.0}

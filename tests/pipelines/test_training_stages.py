@@ -16,8 +16,8 @@ from diffucoder.data.instructions import tokenize_pairs
 from diffucoder.data.shards import Shards
 from diffucoder.engine.training_metrics import TrainingMetrics
 from diffucoder.model import load
-from diffucoder.pipelines.adaptation.nodes import adapt
-from diffucoder.pipelines.instruction.nodes import tune
+from diffucoder.pipelines.adaptation.nodes import adapt_to_diffusion
+from diffucoder.pipelines.instruction.nodes import finetune_instruct
 
 Parameters = Callable[..., dict[str, Any]]
 
@@ -44,7 +44,7 @@ def test_adapt_then_tune(
     changes = {"work": str(tmp_path / "adapting"), "mid_training": None}
     params = AdaptationParams(**parameters("test", "adaptation", **changes))
     inputs = (params, 0, checkpoint, shards, shards)
-    adapted, metrics = adapt(*inputs)
+    adapted, metrics = adapt_to_diffusion(*inputs)
 
     losses = curve(metrics, "loss")
     assert losses.index.tolist() == list(range(1, params.pretraining.steps + 1))
@@ -59,7 +59,7 @@ def test_adapt_then_tune(
     # As after a full disk when the result was to be moved: nothing is trained again.
     log = tmp_path / "adapting" / "pretraining" / "worker.log"
     log.unlink()
-    assert adapt(*inputs)[1].equals(metrics)
+    assert adapt_to_diffusion(*inputs)[1].equals(metrics)
     assert not log.exists()
 
     pairs = [
@@ -68,7 +68,7 @@ def test_adapt_then_tune(
     rows = pd.DataFrame(tokenize_pairs(pairs, tokenizer, 128)).drop(columns="reason")
     changes = {"work": str(tmp_path / "tuning"), "row_length": 64}
     tuning = InstructionParams(**parameters("test", "instruction", **changes))
-    tuned, metrics = tune(tuning, 0, adapted, rows)
+    tuned, metrics = finetune_instruct(tuning, 0, adapted, rows)
     losses = curve(metrics, "loss")
     assert losses.index.tolist() == list(range(1, tuning.training.steps + 1))
     assert losses.iloc[-4:].mean() < losses.iloc[:4].mean()
@@ -90,7 +90,9 @@ def test_bf16_on_a_gpu_learns_as_fp32_on_the_processor(
         changes = {"work": str(tmp_path / device), "mid_training": None}
         read = parameters("test", "adaptation", **changes)
         read["pretraining"]["engine"]["precision"] = precision
-        adapted, metrics = adapt(AdaptationParams(**read), 0, checkpoint, shards, shards)
+        adapted, metrics = adapt_to_diffusion(
+            AdaptationParams(**read), 0, checkpoint, shards, shards
+        )
         assert all(weight.isfinite().all() for weight in load(adapted)[0].parameters())
         return curve(metrics, "loss")
 

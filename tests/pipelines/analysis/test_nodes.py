@@ -100,7 +100,7 @@ def test_from_sweep_to_report(
         list(pd.Series(order).value_counts()) == [2] * (steps // 2) for order in half["reveal_step"]
     )
 
-    pass_at_k, order = nodes.measure_sweep(sweep, params, 0)
+    pass_at_k, order = nodes.measure_temperature_sweep(sweep, params, 0)
     PassAtK.validate(pass_at_k)
     Autoregressiveness.validate(order)
     assert set(order["temperature"]) == {0.2, 1.2}
@@ -108,8 +108,8 @@ def test_from_sweep_to_report(
     # The same rows under the names that evaluation gives.
     names = {"T = 0.2": "greedy", "T = 1.2": "sampled"}
     measured = full[full["sample"] == 0].assign(decoding=full["decoding"].map(names))
-    headline, _ = nodes.measure_sweep(measured, params, 0)
-    drawn = nodes.draw_figures(metrics, metrics, metrics, metrics, headline, pass_at_k, order)
+    headline, _ = nodes.measure_temperature_sweep(measured, params, 0)
+    drawn = nodes.plot_figures(metrics, metrics, metrics, metrics, headline, pass_at_k, order)
     notes = {"sandbox_tier": "landlock", "skipped": [], "excluded": []}
     page = nodes.write_report(
         measured,
@@ -127,7 +127,7 @@ def test_from_sweep_to_report(
     assert "analysis.half_step_temperature" in page
     assert page.count("data-viewer ") == 4  # two problems, two checkpoints
 
-    summary = nodes.summarise(headline, notes, 0)
+    summary = nodes.write_summary(headline, notes, 0)
     assert json.loads(json.dumps(summary)) == summary
     assert set(summary) == {"pass_at_1", "greedy", "seed", "sandbox_tier"}
     assert set(summary["pass_at_1"]) == {"instruct", "grpo"}

@@ -15,7 +15,7 @@ from diffucoder.decoding import trace
 from diffucoder.errors import BadData
 from diffucoder.evaluation.requests import evenly_spaced, request_table
 from diffucoder.evaluation.schemas import Completions, PassAtK
-from diffucoder.pipelines.evaluation.nodes import evaluate
+from diffucoder.pipelines.evaluation.nodes import evaluate_checkpoints
 
 Parameters = Callable[..., dict[str, Any]]
 
@@ -48,7 +48,9 @@ def test_checkpoints_side_by_side(
     rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
     table = pd.DataFrame(rows)
 
-    completions, pass_at_k, notes = evaluate(table, checkpoint, checkpoint, checkpoint, params, 0)
+    completions, pass_at_k, notes = evaluate_checkpoints(
+        table, checkpoint, checkpoint, checkpoint, params, 0
+    )
 
     Completions.validate(completions)
     PassAtK.validate(pass_at_k)
@@ -131,7 +133,7 @@ def test_suites_by_name_with_what_their_verdicts_are_worth(
     }
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
 
-    completions, pass_at_k, notes = evaluate(
+    completions, pass_at_k, notes = evaluate_checkpoints(
         pd.DataFrame([problem(0)]), checkpoint, checkpoint, checkpoint, params, 0
     )
 
@@ -160,7 +162,7 @@ def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Pa
     params = EvaluationParams(**parameters("test", "evaluation", work=str(tmp_path / "work")))
     rows = pd.DataFrame([problem(0, split="rl")])
     with pytest.raises(BadData, match=r"heldout.*kedro run --pipeline=ingestion"):
-        evaluate(rows, tmp_path, tmp_path, tmp_path, params, 0)
+        evaluate_checkpoints(rows, tmp_path, tmp_path, tmp_path, params, 0)
     assert not (tmp_path / "work").exists()
 
 

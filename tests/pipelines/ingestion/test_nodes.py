@@ -182,7 +182,7 @@ def test_pair_files_are_added_unless_they_quote_a_held_out_problem(
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = problems_params.model_copy(update={"pair_files": [str(path)]})
-    pairs, rejected = nodes.make_pairs(problems, params, ingestion, 0)
+    pairs, rejected = nodes.make_instruction_pairs(problems, params, ingestion, 0)
     assert "pairs.jsonl#0" in set(pairs["pair_id"])
     assert len(pairs) == 12 + 1
     assert rejected.to_dict("records") == [
@@ -212,7 +212,7 @@ def test_no_pair_at_all_is_one_clear_error(tmp_path, problems_params, ingestion)
     path.write_text(json.dumps(quoting) + "\n")
     params = problems_params.model_copy(update={"pair_files": [str(path)]})
     with pytest.raises(BadData, match=r"no instruction pair.*1 quote.*problems\.counts\.sft"):
-        nodes.make_pairs(unpractised, params, ingestion, 0)
+        nodes.make_instruction_pairs(unpractised, params, ingestion, 0)
 
 
 def test_an_empty_source_folder_is_one_clear_error(tmp_path, ingestion) -> None:
@@ -263,7 +263,7 @@ def test_curated_sources_go_to_mid_training_only(run, raw_ingestion, tmp_path) -
     clean, tokenizer = run.load("clean_documents"), run.load("tokenizer")
     run.save("token_shards", nodes.pack_documents(clean, tokenizer, params))
     pairs = run.load("instruction_pairs")
-    run.save("curated_shards", nodes.pack_curated(clean, pairs, tokenizer, params))
+    run.save("curated_shards", nodes.pack_curated_documents(clean, pairs, tokenizer, params))
     assert run.load("token_shards").metadata["origins"].keys() == {"code"}
     assert run.load("curated_shards").metadata["origins"] == {"extra": 2}
 

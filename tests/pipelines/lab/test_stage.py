@@ -17,7 +17,7 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadData, BadParameters, MissingInput
 from diffucoder.model import set_bidirectional
-from diffucoder.pipelines.lab.nodes import draw, measure
+from diffucoder.pipelines.lab.nodes import measure_estimators, plot_estimators
 from diffucoder.rl import estimators
 from diffucoder.studies import lab_measurements
 from diffucoder.studies.lab import EstimatorCost, EstimatorNoise
@@ -61,7 +61,7 @@ def test_measure(
     parameters: Parameters, problems: pd.DataFrame, checkpoint: Path, tmp_path: Path
 ) -> None:
     lab = small(parameters, tmp_path / "work", checkpoint=str(checkpoint))
-    noise, cost = measure(lab, 0, problems)
+    noise, cost = measure_estimators(lab, 0, problems)
     EstimatorNoise.validate(noise)
     EstimatorCost.validate(cost)
     assert list(dict.fromkeys(noise["estimator"])) == cost["estimator"].tolist() == [*lab.variants]
@@ -80,7 +80,7 @@ def test_measure(
     costs = cost.set_index("estimator")
     assert costs["forwards"]["coupled"] == 3 and costs["forwards"]["full mask"] == 1
     assert costs["activations_mb"]["coupled"] > 2 * costs["activations_mb"]["full mask"]
-    drawn = draw(noise, lab)
+    drawn = plot_estimators(noise, lab)
     assert len(drawn.data) == 3 * len(lab.variants)
 
 
@@ -163,13 +163,15 @@ def test_mistakes_are_named_before_anything_is_sampled(
     parameters: Parameters, problems: pd.DataFrame, checkpoint: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(MissingInput, match=r"no checkpoint at .*nowhere"):
-        measure(small(parameters, tmp_path, checkpoint=str(tmp_path / "nowhere")), 0, problems)
+        measure_estimators(
+            small(parameters, tmp_path, checkpoint=str(tmp_path / "nowhere")), 0, problems
+        )
     lab = small(parameters, tmp_path, checkpoint=str(checkpoint))
     with pytest.raises(BadData, match="none is of split `validation`"):
-        measure(lab, 0, problems[problems["split"] == "rl"])
+        measure_estimators(lab, 0, problems[problems["split"] == "rl"])
     wrong = {"decoupled": {"name": "decoupled", "options": {"lambda": 2}}}
     with pytest.raises(BadParameters, match=r"no option \['lambda'\]"):
-        measure(
+        measure_estimators(
             small(parameters, tmp_path, checkpoint=str(checkpoint), variants=wrong), 0, problems
         )
     with pytest.raises(ValidationError, match="baseline 'none' is not one of variants"):

@@ -12,7 +12,7 @@ from diffucoder.engine.stage import new_job, output_was_moved, train
 WORKER = "diffucoder.training.adaptation"
 
 
-def adapt(
+def adapt_to_diffusion(
     params: AdaptationParams,
     seed: int,
     backbone: Path,

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from diffucoder.pipelines.adaptation.nodes import adapt
+from diffucoder.pipelines.adaptation.nodes import adapt_to_diffusion
 
 
 def create_pipeline() -> Pipeline:
@@ -10,7 +10,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                adapt,
+                adapt_to_diffusion,
                 inputs=[
                     "params:adaptation",
                     "params:seed",
@@ -19,7 +19,7 @@ def create_pipeline() -> Pipeline:
                     "curated_shards",
                 ],
                 outputs=["adapted", "adaptation_metrics"],
-                name="adapt",
+                name="adapt_to_diffusion",
                 tags=["training"],
             )
         ]

@@ -73,7 +73,7 @@ def sweep_temperature(
         return scored, reveals(analysis.work, directories)
 
 
-def measure_sweep(
+def measure_temperature_sweep(
     temperature_completions: pd.DataFrame, analysis: AnalysisParams, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """pass@k of the sweep, and AR-ness of its decodings of one token a step."""
@@ -84,7 +84,7 @@ def measure_sweep(
     return pass_at_k, summarise_orders(order, analysis.bootstrap, seed)
 
 
-def draw_figures(
+def plot_figures(
     backbone_metrics: pd.DataFrame,
     adaptation_metrics: pd.DataFrame,
     instruction_metrics: pd.DataFrame,
@@ -169,7 +169,7 @@ def write_report(
     )
 
 
-def summarise(
+def write_summary(
     pass_at_k: pd.DataFrame, evaluation_notes: dict[str, Any], seed: int
 ) -> dict[str, Any]:
     """The headline numbers: pass@1 on held-out problems, sampled and greedy."""

@@ -26,13 +26,13 @@ def create_pipeline() -> Pipeline:
                 name="sweep_temperature",
             ),
             Node(
-                nodes.measure_sweep,
+                nodes.measure_temperature_sweep,
                 ["temperature_completions", "params:analysis", "params:seed"],
                 ["temperature_pass_at_k", "autoregressiveness"],
-                name="measure_sweep",
+                name="measure_temperature_sweep",
             ),
             Node(
-                nodes.draw_figures,
+                nodes.plot_figures,
                 [
                     "backbone_metrics",
                     "adaptation_metrics",
@@ -43,7 +43,7 @@ def create_pipeline() -> Pipeline:
                     "autoregressiveness",
                 ],
                 FIGURES,
-                name="draw_figures",
+                name="plot_figures",
             ),
             Node(
                 nodes.write_report,
@@ -63,10 +63,10 @@ def create_pipeline() -> Pipeline:
                 name="write_report",
             ),
             Node(
-                nodes.summarise,
+                nodes.write_summary,
                 ["pass_at_k", "evaluation_notes", "params:seed"],
                 "summary",
-                name="summarise",
+                name="write_summary",
             ),
         ]
     )

@@ -25,7 +25,7 @@ Suites = dict[str, dict[Style, pd.DataFrame]]
 KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
 
-def evaluate(
+def evaluate_checkpoints(
     problems: pd.DataFrame,
     adapted: Path,
     instruct: Path,

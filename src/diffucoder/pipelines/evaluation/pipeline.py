@@ -10,10 +10,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                nodes.evaluate,
+                nodes.evaluate_checkpoints,
                 ["problems", "adapted", "instruct", "grpo", "params:evaluation", "params:seed"],
                 ["completions", "pass_at_k", "evaluation_notes"],
-                name="evaluate",
+                name="evaluate_checkpoints",
             )
         ]
     )

@@ -109,7 +109,7 @@ def _wrong_references(problems: list[Problem], limits: SandboxParams) -> dict[st
     return reasons
 
 
-def make_pairs(
+def make_instruction_pairs(
     problems: pd.DataFrame, params: ProblemsParams, ingestion: IngestionParams, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make instruction pairs from the problems, and read those in files.
@@ -152,7 +152,9 @@ def read_documents(ingestion: IngestionParams) -> Rows:
     return Rows(tables.DOCUMENTS, map(screening.as_row, documents))
 
 
-def screen_documents(documents: Shards, problems: pd.DataFrame, ingestion: IngestionParams) -> Rows:
+def find_rejected_documents(
+    documents: Shards, problems: pd.DataFrame, ingestion: IngestionParams
+) -> Rows:
     """Stream a record of every document to leave out."""
     quotations = _quotations(problems.to_dict("records"), ingestion)
     stream = track(map(screening.as_document, documents.rows()), "screening", len(documents))
@@ -160,7 +162,7 @@ def screen_documents(documents: Shards, problems: pd.DataFrame, ingestion: Inges
     return Rows(tables.REJECTED_DOCUMENTS, map(screening.as_row, found), rows_per_group=4096)
 
 
-def keep_documents(documents: Shards, rejected_documents: Shards) -> Rows:
+def drop_rejected_documents(documents: Shards, rejected_documents: Shards) -> Rows:
     """Stream the documents that no step rejected."""
     kept = screening.without(documents.rows(), rejected_documents.rows(["index"]))
     return Rows(tables.DOCUMENTS, kept)
@@ -210,7 +212,7 @@ def pack_documents(clean_documents: Shards, tokenizer: Path, ingestion: Ingestio
     return _packed(texts, tokenizer, ingestion)
 
 
-def pack_curated(
+def pack_curated_documents(
     clean_documents: Shards,
     instruction_pairs: pd.DataFrame,
     tokenizer: Path,

@@ -16,23 +16,23 @@ def create_pipeline() -> Pipeline:
                 name="make_problems",
             ),
             Node(
-                nodes.make_pairs,
+                nodes.make_instruction_pairs,
                 ["problems", "params:problems", "params:ingestion", "params:seed"],
                 ["instruction_pairs", "rejected_pairs"],
-                name="make_pairs",
+                name="make_instruction_pairs",
             ),
             Node(nodes.read_documents, "params:ingestion", "documents", name="read_documents"),
             Node(
-                nodes.screen_documents,
+                nodes.find_rejected_documents,
                 ["documents", "problems", "params:ingestion"],
                 "rejected_documents",
-                name="screen_documents",
+                name="find_rejected_documents",
             ),
             Node(
-                nodes.keep_documents,
+                nodes.drop_rejected_documents,
                 ["documents", "rejected_documents"],
                 "clean_documents",
-                name="keep_documents",
+                name="drop_rejected_documents",
             ),
             Node(
                 nodes.make_tokenizer,
@@ -47,10 +47,10 @@ def create_pipeline() -> Pipeline:
                 name="pack_documents",
             ),
             Node(
-                nodes.pack_curated,
+                nodes.pack_curated_documents,
                 ["clean_documents", "instruction_pairs", "tokenizer", "params:ingestion"],
                 "curated_shards",
-                name="pack_curated",
+                name="pack_curated_documents",
             ),
             Node(
                 nodes.tokenize_pairs,

@@ -8,7 +8,7 @@ from diffucoder.config.instruction import InstructionParams
 from diffucoder.engine.stage import new_job, train
 
 
-def tune(
+def finetune_instruct(
     params: InstructionParams, seed: int, adapted: Path, tokenized_pairs: pd.DataFrame
 ) -> tuple[Path, pd.DataFrame]:
     """Tune the adapted model on instruction pairs.

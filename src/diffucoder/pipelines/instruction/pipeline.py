@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from diffucoder.pipelines.instruction.nodes import tune
+from diffucoder.pipelines.instruction.nodes import finetune_instruct
 
 
 def create_pipeline() -> Pipeline:
@@ -10,10 +10,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                tune,
+                finetune_instruct,
                 inputs=["params:instruction", "params:seed", "adapted", "tokenized_pairs"],
                 outputs=["instruct", "instruction_metrics"],
-                name="tune",
+                name="finetune_instruct",
                 tags=["training"],
             )
         ]

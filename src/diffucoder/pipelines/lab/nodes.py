@@ -1,4 +1,4 @@
-"""The lab's nodes: measure the estimators, draw what was found."""
+"""The lab's nodes: measure the estimators, plot what was found."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,9 @@ from diffucoder.evaluation.requests import evenly_spaced
 WORKER = "diffucoder.studies.lab_worker"
 
 
-def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def measure_estimators(
+    lab: LabParams, seed: int, problems: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bias, variance, gradient noise and cost of each estimator, with intervals.
 
     Args:
@@ -71,7 +73,7 @@ def measure(lab: LabParams, seed: int, problems: pd.DataFrame) -> tuple[pd.DataF
     return noise, cost
 
 
-def draw(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure":
+def plot_estimators(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure":
     """Variances against the budget, and gradients' cosines."""
     from diffucoder.studies.lab import figure
 

@@ -10,16 +10,16 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                nodes.measure,
+                nodes.measure_estimators,
                 ["params:lab", "params:seed", "problems"],
                 ["estimator_noise", "estimator_cost"],
                 name="measure_estimators",
             ),
             Node(
-                nodes.draw,
+                nodes.plot_estimators,
                 ["estimator_noise", "params:lab"],
                 "estimator_figure",
-                name="draw_estimators",
+                name="plot_estimators",
             ),
         ]
     )
