@@ -8,7 +8,7 @@ Five parts, each against a reference that is measured beside it, batch by batch:
 - `checkpoint`: every rule, cache and number of tokens a step on held-out problems, with pass@1;
 - `random`: the same without pass@1 on random weights in the shape of Qwen2.5-0.5B;
 - `lengths`: 64 rows of mixed lengths against as many tokens in rows of one length;
-- `traces`: rollouts with a trace of 4 alternatives against rollouts without one;
+- `traces`: rollouts with a trace of the 4 most probable tokens against rollouts without one;
 - `memory`: the most memory that a decode takes in few steps and in many.
 
 Each part prints a Markdown table; all rows go to `--output` as Parquet.
@@ -28,10 +28,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from diffucoder.config.decoding import Caching, DecodingParams, Rule
+from diffucoder.config.decoding import DecodingParams
 from diffucoder.data.problems import Problem
-from diffucoder.data.tokenizer import encode_chat, special_ids
+from diffucoder.data.tokenizer import SpecialIds, encode_chat, special_ids
 from diffucoder.decoding import Request, decode
+from diffucoder.decoding.options import Caching
+from diffucoder.decoding.rules import RULES
 from diffucoder.evaluation.bootstrap import interval
 from diffucoder.model import load
 from diffucoder.progress import track
@@ -71,12 +73,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and how it is asked."""
+    """A model, ids of its special tokens, and the token that ends its completions."""
 
     model: nn.Module
-    mask: int
+    special: SpecialIds
     end: int
-    pad: int
 
 
 def main() -> None:
@@ -130,7 +131,7 @@ def settings(length: int, block: int, paces: Sequence[int]) -> dict[str, Decodin
     """
     shape = {"max_new_tokens": length, "eps": 0.0}
     made = {"plain": DecodingParams(rule="entropy", steps=length, **shape)}
-    for rule in get_args(Rule):
+    for rule in RULES:
         for pace in paces:
             for cache in get_args(Caching):
                 chosen = {"rule": rule, "steps": length // pace, "block_length": block}
@@ -154,7 +155,7 @@ def checkpoint(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Every setting on held-out problems, with pass@1."""
     model, tokenizer = load(options.checkpoint, dtype=torch.float32)
     special = special_ids(tokenizer)
-    subject = Subject(model, special.mask, special.turn_end, special.pad)
+    subject = Subject(model, special, special.turn_end)
     table = pd.read_parquet(options.problems)
     heldout = table[table["split"] == "heldout"]
     count = min(options.count, len(heldout))
@@ -194,7 +195,9 @@ def half_billion(options: argparse.Namespace) -> list[dict[str, Any]]:
         nn.init.ones_(weight) if "norm" in name else nn.init.normal_(weight, 0, 0.02, draws)
     model.tie_weights()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)
-    subject = Subject(model, mask=151_935, end=151_934, pad=151_933)
+    end = 151_934
+    special = SpecialIds(mask=151_935, end_of_text=end, turn_start=end, turn_end=end, pad=151_933)
+    subject = Subject(model, special, end)
     prompts = torch.randint(150_000, (options.random_batch, 64), generator=draws).tolist()
     made = settings(options.random_length, options.random_block, options.random_paces)
     names = options.random_settings or list(made)
@@ -231,7 +234,7 @@ def traces(options: argparse.Namespace) -> list[dict[str, Any]]:
     made = {"untraced": Cost(), "traced": Cost()}
     for _ in range(3):
         add(subject, prompts, config, made["untraced"])
-        add(subject, prompts, config, made["traced"], alternatives=4)
+        add(subject, prompts, config, made["traced"], top_logprobs=4)
     return against(made, "untraced")
 
 
@@ -253,7 +256,7 @@ def loaded(directory: Path) -> tuple[Subject, int]:
     """A checkpoint, and a token to fill prompts with whose content does not matter."""
     model, tokenizer = load(directory, dtype=torch.float32)
     special = special_ids(tokenizer)
-    return Subject(model, special.mask, special.turn_end, special.pad), special.end_of_text
+    return Subject(model, special, special.turn_end), special.end_of_text
 
 
 def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -310,10 +313,10 @@ def add(
     config: DecodingParams,
     cost: Cost,
     first: int = 0,
-    alternatives: int | None = None,
+    top_logprobs: int | None = None,
 ) -> None:
     """Decode a batch and add what it cost."""
-    canvas = [subject.mask] * config.max_new_tokens
+    canvas = [subject.special.mask] * config.max_new_tokens
     requests = [
         Request(
             prompt,
@@ -321,15 +324,15 @@ def add(
             config,
             subject.end,
             torch.Generator().manual_seed(first + row),
-            alternatives=alternatives,
+            top_logprobs=top_logprobs,
         )
         for row, prompt in enumerate(prompts)
     ]
     began = time.perf_counter()
-    made = decode(subject.model, requests, subject.mask, subject.pad)
+    made = decode(subject.model, requests, subject.special)
     cost.seconds += time.perf_counter() - began
     cost.forwards += made.forwards
-    cost.positions += made.positions
+    cost.positions += made.computed_positions
     cost.completions += made.completions
     cost.canvases.append(made.canvas)
 

@@ -41,6 +41,15 @@ def test_chat_answers_piped_input_plainly(checkpoint: str) -> None:
     assert CliRunner().invoke(cli, asked, input="add\n").stdout == first.stdout
 
 
+def test_a_rule_of_ones_own_is_given_by_its_import_path(checkpoint: str) -> None:
+    asked = ["chat", "--checkpoint", checkpoint, "--max-tokens", "8", "--device", "cpu"]
+    asked += ["--temperature", "1"]
+    done = CliRunner().invoke(cli, [*asked, "--rule", "own_rule.left_to_right"], input="add\n")
+    assert done.exit_code == 0, done.output
+    plain = CliRunner().invoke(cli, asked, input="add\n")
+    assert done.stdout != plain.stdout
+
+
 def test_infill_writes_text_and_page(checkpoint: str, tmp_path: Path) -> None:
     source, page = tmp_path / "source.py", tmp_path / "page.html"
     source.write_text("def add(x):\n    return <|mask|>\n")
@@ -98,6 +107,7 @@ def test_other_machines_need_a_token(checkpoint: str, monkeypatch: pytest.Monkey
         (["--checkpoint", "no/where/at/all"], "no such directory"),
         (["--temperature", "-1"], "temperature"),
         (["--rule", "guess"], "'guess' is not one of"),
+        (["--rule", "own_rule.mine"], "rule 'own_rule.mine' cannot be imported"),
     ],
 )
 def test_mistakes_are_one_message(checkpoint: str, options: list[str], message: str) -> None:

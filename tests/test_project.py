@@ -126,8 +126,9 @@ def test_nothing_reports_usage() -> None:
 
 
 def test_user_error_is_one_message_without_traceback() -> None:
-    done = kedro("run", "--env=test", "--params=grpo.surprise=1,seed=-1")
+    done = kedro("run", "--env=test", "--params=grpo.surprise=1,seed=-1,grpo.decoding.rule=no.rule")
     assert done.returncode == 1
     assert "grpo.surprise: unknown key; known here:" in done.stderr
     assert "seed: got -1; input should be greater than or equal to 0" in done.stderr
+    assert "grpo.decoding.rule: got 'no.rule'; rule 'no.rule' cannot be imported" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

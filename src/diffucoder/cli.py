@@ -1,6 +1,6 @@
-"""`kedro run`, `kedro export`, and what asks a checkpoint: `kedro chat`, `infill` and `serve`.
+"""`kedro run`, `kedro export`, and the commands that use a checkpoint: `chat`, `infill`, `serve`.
 
-An error that the user can mend is one message, no traceback.
+An error that the user can mend is one message without a traceback.
 """
 
 import os
@@ -13,7 +13,8 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 
-from diffucoder.config.decoding import Caching, Rule
+from diffucoder.decoding.options import Caching
+from diffucoder.decoding.rules import RULES
 from diffucoder.errors import DiffucoderError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -34,6 +35,13 @@ def _plain_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return guarded
+
+
+class _RuleChoice(click.Choice):
+    """A rule's name, or the import path of a rule of the user's own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value if "." in value else super().convert(value, param, ctx)
 
 
 run = click.Command(
@@ -65,19 +73,22 @@ def export(source: str, target: Path) -> None:
 
 
 def _decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say who answers and how it is decoded; `None` leaves a default as it is."""
+    """Add options for the checkpoint and how to decode; `None` leaves a default as it is."""
     for option in reversed(
         [
             click.option("--checkpoint", default=DEFAULT_CHECKPOINT, show_default=True,
                          help="Directory or hub name, in this project's layout or Dream's."),
-            click.option("--device", help="Where it computes; a GPU if there is one."),
-            click.option("--rule", type=click.Choice(get_args(Rule)),
-                         help="What is revealed first."),
+            click.option("--device", help="Device to compute on; a GPU if there is one."),
+            click.option("--rule", type=_RuleChoice(list(RULES)),
+                         help="Which positions are revealed first; also the import path of a "
+                         "rule of your own."),
             click.option("--tokens-per-step", type=click.IntRange(1), default=1, show_default=True),
-            click.option("--block-length", type=click.IntRange(1), help="Tokens of a block."),
+            click.option("--block-length", type=click.IntRange(1),
+                         help="Length of a block, in tokens."),
             click.option("--cache", type=click.Choice(get_args(Caching)),
-                         help="Keys and values kept while a block is written."),
-            click.option("--threshold", type=float, help="Of the rule `threshold`."),
+                         help="Which keys and values are reused while a block is written."),
+            click.option("--threshold", type=float,
+                         help="Probability from which the rule `threshold` reveals a token."),
             click.option("--temperature", type=float),
             click.option("--top-p", type=float),
         ]
@@ -86,38 +97,40 @@ def _decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_seed = click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 
 
 def _decoding(tokens_per_step: int, block_length: int | None, **options: Any) -> Any:
-    from diffucoder.serving import pace
+    from diffucoder.serving import decoding_params
 
     chosen = {name: value for name, value in options.items() if value is not None}
-    return pace(tokens_per_step, block_length, **chosen)
+    return decoding_params(tokens_per_step, block_length, **chosen)
 
 
 @click.command()
 @_decoding_options
 @_seed
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--delay", type=click.FloatRange(0), default=0.0, help="Seconds to show a step.")
+@click.option(
+    "--delay", type=click.FloatRange(0), default=0.0, help="Least time to show a step, in seconds."
+)
 @_plain_errors
 def chat(
     checkpoint: str, device: str | None, max_tokens: int, delay: float, seed: int, **options: Any
 ) -> None:
-    """Talk to a checkpoint and watch its answers denoise.
+    """Chat with a checkpoint and watch its answers denoise.
 
     On a terminal every line is a turn of one conversation; an empty line, or the end of the
-    input, ends it. Otherwise all of the input is one question, and the answer is plain.
+    input, ends it. Otherwise all of the input is one question, and the answer is plain text.
     """
     from rich.console import Console
 
-    from diffucoder.serving import open_speaker
+    from diffucoder.serving import load_chat_model
     from diffucoder.serving.terminal import converse
 
     config = _decoding(**options)
-    speaker = open_speaker(checkpoint, device)
-    converse(speaker, config, max_tokens, seed, Console(soft_wrap=True), delay)
+    chat_model = load_chat_model(checkpoint, device)
+    converse(chat_model, config, max_tokens, seed, Console(soft_wrap=True), delay)
 
 
 @click.command()
@@ -125,17 +138,20 @@ def chat(
 @_decoding_options
 @_seed
 @click.option(
-    "--lengths", default="4,8,12,16,24,32", show_default=True, help="Tokens to try for each hole."
+    "--lengths",
+    default="4,8,12,16,24,32",
+    show_default=True,
+    help="Lengths to try for each hole, in tokens.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the text goes; the terminal if not given.",
+    help="File for the text; the terminal if not given.",
 )
 @click.option(
     "--page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A page that shows how the holes were filled.",
+    help="File for a page that shows how the holes were filled.",
 )
 @_plain_errors
 def infill(
@@ -148,15 +164,15 @@ def infill(
     seed: int,
     **options: Any,
 ) -> None:
-    """Fill each <|mask|> in FILE (- for the input) with the likeliest text of the lengths tried."""
+    """Fill each <|mask|> in FILE (- for the input) with the most likely text of these lengths."""
     from diffucoder.report import viewer
-    from diffucoder.serving import open_speaker
+    from diffucoder.serving import load_chat_model
 
     config = _decoding(**options)
-    speaker = open_speaker(checkpoint, device)
-    text, filling = speaker.infill(file.read(), _numbers(lengths), config, seed)
+    chat_model = load_chat_model(checkpoint, device)
+    text, filling = chat_model.infill(file.read(), _numbers(lengths), config, seed)
     if page:
-        shown = viewer.watch(filling.completion, speaker.text_of)
+        shown = viewer.watch(filling.completion, chat_model.text_of)
         page.write_text(viewer.page(f"{file.name}, filled", shown), encoding="utf-8")
     if output:
         output.write_text(text, encoding="utf-8")
@@ -180,9 +196,10 @@ def infill(
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Tokens of a completion.",
+    help="Length of a completion, in tokens.",
 )
 @click.option(
+    "--max-batch-size",
     "--slots",
     type=click.IntRange(1),
     default=16,
@@ -190,6 +207,7 @@ def infill(
     help="Completions that are decoded together.",
 )
 @click.option(
+    "--max-queue",
     "--line",
     type=click.IntRange(0),
     default=64,
@@ -201,7 +219,7 @@ def infill(
     type=click.FloatRange(0, min_open=True),
     default=120.0,
     show_default=True,
-    help="Seconds of a request, waiting included.",
+    help="Time that a request may take, waiting included, in seconds.",
 )
 @click.option("--body-bytes", type=click.IntRange(1), default=2**20, show_default=True)
 @_plain_errors
@@ -212,19 +230,19 @@ def serve(
     port: int,
     token_file: Path | None,
     max_tokens: int,
-    slots: int,
-    line: int,
+    max_batch_size: int,
+    max_queue: int,
     seconds: float,
     body_bytes: int,
     **options: Any,
 ) -> None:
-    """Answer OpenAI's API at /v1: completions and chat/completions.
+    """Serve OpenAI's API at /v1: completions and chat/completions.
 
-    The decoding options are what a request gets that asks for nothing else.
+    The decoding options are the defaults of requests.
     """
     import uvicorn
 
-    from diffucoder.serving import open_speaker
+    from diffucoder.serving import load_chat_model
     from diffucoder.serving.api import Limits, application
 
     _decoding(**options)
@@ -236,15 +254,21 @@ def serve(
             f"{host} can be reached from other machines: give a --token-file, or set "
             "DIFFUCODER_TOKEN"
         )
-    limits = Limits(body_bytes, tokens=max_tokens, slots=slots, line=line, seconds=seconds)
+    limits = Limits(
+        body_bytes,
+        tokens=max_tokens,
+        max_batch_size=max_batch_size,
+        max_queue=max_queue,
+        seconds=seconds,
+    )
     chosen = {name: value for name, value in options.items() if value is not None}
-    app = application(open_speaker(checkpoint, device), limits, chosen, token)
+    app = application(load_chat_model(checkpoint, device), limits, chosen, token)
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
         # Connections beyond those that can be decoded or wait are refused at once.
-        limit_concurrency=slots + line + 64,
+        limit_concurrency=max_batch_size + max_queue + 64,
         timeout_graceful_shutdown=5,
         log_level="warning",
     )

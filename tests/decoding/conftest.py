@@ -2,11 +2,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from tiny_vocabulary import CONTEXT, VOCABULARY
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-
-VOCABULARY, CONTEXT = 13, 32
-MASK, END, PAD = 12, 10, 11
 
 
 @pytest.fixture(scope="module")

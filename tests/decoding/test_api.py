@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from helpers import seeded
+from tiny_vocabulary import END, MASK, PAD, SPECIAL, VOCABULARY
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
@@ -10,7 +11,6 @@ from diffucoder.decoding import Completion, Generation, Request, generate, strea
 from diffucoder.decoding import decode as decode_requests
 from diffucoder.errors import BadCheckpoint, BadData, BadParameters
 
-VOCABULARY, MASK, END, PAD = 13, 12, 10, 11
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
 RULES = ["origin", "maskgit_plus", "topk_margin", "entropy", "threshold"]
 FREE = {"temperature": 1.0, "steps": 10, "threshold": 0.3}
@@ -62,11 +62,11 @@ def test_a_row_is_decoded_alone_as_in_any_batch(
 ) -> None:
     config, lengths = params(rule, **options), [10, 10, 7, 15]
     together = requests(config, lengths, PROMPTS)
-    found = decode_requests(model, together, MASK, PAD, padding).rows
+    found = decode_requests(model, together, SPECIAL, padding).rows
     turned = requests(config, lengths, PROMPTS)[::-1] + requests(config, lengths, PROMPTS)[:2]
-    others = decode_requests(model, turned, MASK, PAD, padding).rows
+    others = decode_requests(model, turned, SPECIAL, padding).rows
     for row, request in enumerate(requests(config, lengths, PROMPTS)):
-        alone = decode_requests(model, [request], MASK, PAD).rows[0]
+        alone = decode_requests(model, [request], SPECIAL).rows[0]
         assert_equal_rows(alone, found[row])
         assert_equal_rows(alone, others[3 - row])
 
@@ -82,9 +82,9 @@ def test_rows_of_one_batch_may_differ_in_every_option(model: PreTrainedModel) ->
     def asked() -> list[Request]:
         return [requests(config, [10], [PROMPTS[0]])[0] for config in configs]
 
-    together = decode_requests(model, asked(), MASK, PAD)
+    together = decode_requests(model, asked(), SPECIAL)
     for row, request in enumerate(asked()):
-        alone = decode_requests(model, [request], MASK, PAD)
+        alone = decode_requests(model, [request], SPECIAL)
         assert_equal_rows(alone.rows[0], together.rows[row])
 
 
@@ -177,7 +177,7 @@ def test_what_comes_after_an_end_is_dropped_if_asked(
     assert generation.completions == [[END] if token == END else []]
     assert generation.canvas[0].tolist() == [token] + [PAD] * 9
     assert generation.reveal_step[0].tolist() == [0] + [-1] * 9
-    assert (generation.forwards, generation.positions) == (1, 13)
+    assert (generation.forwards, generation.computed_positions) == (1, 13)
 
 
 def test_a_dropped_tail_is_not_computed_and_keeps_the_pace(
@@ -202,7 +202,7 @@ def test_finished_rows_are_no_longer_computed(
     model: PreTrainedModel, queries: list[torch.Size]
 ) -> None:
     config = params("entropy", steps=10, eps=0.0)
-    decode_requests(model, requests(config, [2, 10, 4], PROMPTS[:3]), MASK, PAD)
+    decode_requests(model, requests(config, [2, 10, 4], PROMPTS[:3]), SPECIAL)
     assert [shape[0] for shape in queries] == [3] * 2 + [2] * 2 + [1] * 6
 
 
@@ -215,17 +215,17 @@ def test_steps_without_a_budget_cost_nothing(
 
 def test_masks_of_a_longer_canvas_are_revealed_at_the_same_pace(model: PreTrainedModel) -> None:
     config = params("entropy", max_new_tokens=10, steps=5, eps=0.0)
-    row = decode_requests(model, requests(config, [16], [[1]]), MASK, PAD).rows[0]
+    row = decode_requests(model, requests(config, [16], [[1]]), SPECIAL).rows[0]
     assert sorted(row.reveal_step.tolist()) == sorted([*range(8)] * 2)
 
 
 def test_a_given_start_is_kept_and_begins_the_completion(model: PreTrainedModel) -> None:
     request = Request([1, 2], [7, 3, *[MASK] * 5], params("entropy", steps=10, eps=0.0), END)
-    row = decode_requests(model, [request], MASK, PAD).rows[0]
+    row = decode_requests(model, [request], SPECIAL).rows[0]
     assert row.tokens[:2] == [7, 3]
     assert sorted(row.reveal_step.tolist()) == [-1, -1, *range(5)]
     prompt = Request([1, 2, 7, 3], [MASK] * 5, params("entropy", steps=10, eps=0.0), END)
-    assert decode_requests(model, [prompt], MASK, PAD).rows[0].tokens == row.tokens[2:]
+    assert decode_requests(model, [prompt], SPECIAL).rows[0].tokens == row.tokens[2:]
 
 
 def test_splitting_by_length_saves_padding(model: PreTrainedModel) -> None:
@@ -233,8 +233,8 @@ def test_splitting_by_length_saves_padding(model: PreTrainedModel) -> None:
     whole = decode(model, prompts, params())
     split = decode(model, prompts, params(max_padding=0.1))
     assert torch.equal(whole.canvas, split.canvas)
-    assert (whole.forwards, whole.positions) == (5, 5 * 4 * 30)
-    assert (split.forwards, split.positions) == (10, 5 * (2 * 30 + 2 * 12))
+    assert (whole.forwards, whole.computed_positions) == (5, 5 * 4 * 30)
+    assert (split.forwards, split.computed_positions) == (10, 5 * (2 * 30 + 2 * 12))
 
 
 def test_logits_that_are_too_many_at_once_are_taken_in_parts(
@@ -256,14 +256,14 @@ def test_logits_that_are_too_many_at_once_are_taken_in_parts(
 
 def test_a_stream_tells_each_reveal_once(model: PreTrainedModel) -> None:
     config = params("threshold", **FREE)
-    whole = decode_requests(model, requests(config, [10] * 4, PROMPTS), MASK, PAD)
+    whole = decode_requests(model, requests(config, [10] * 4, PROMPTS), SPECIAL)
     told = torch.full((4, 10), -1)
     ended = {}
-    for step in stream(model, requests(config, [10] * 4, PROMPTS), MASK, PAD):
+    for step in stream(model, requests(config, [10] * 4, PROMPTS), SPECIAL):
         assert step.row not in ended
-        assert (told[step.row, step.places] == -1).all()
-        told[step.row, step.places] = torch.tensor(step.tokens)
-        assert (whole.reveal_step[step.row, step.places] == step.step).all()
+        assert (told[step.row, step.positions] == -1).all()
+        told[step.row, step.positions] = torch.tensor(step.tokens)
+        assert (whole.reveal_step[step.row, step.positions] == step.step).all()
         if step.completion:
             ended[step.row] = step.completion
     assert torch.equal(told, whole.canvas)
@@ -279,7 +279,7 @@ def test_a_prompt_may_fill_the_context_and_no_more(model: PreTrainedModel) -> No
 
 def test_a_canvas_without_masks_is_named(model: PreTrainedModel) -> None:
     with pytest.raises(BadData, match="canvas 0 has no mask token"):
-        decode_requests(model, [Request([1], [2, 3], params(), END)], MASK, PAD)
+        decode_requests(model, [Request([1], [2, 3], params(), END)], SPECIAL)
 
 
 def test_a_cache_needs_attention_that_takes_a_mask(

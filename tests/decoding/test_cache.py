@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from tiny_vocabulary import END, MASK, PAD, SPECIAL
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import Generation, Request, decode
 
-MASK, END, PAD = 12, 10, 11
 LENGTH, BLOCK = 12, 4
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
 RULES = ["origin", "maskgit_plus", "topk_margin", "entropy", "threshold"]
@@ -26,7 +26,7 @@ def run(model: PreTrainedModel, config: DecodingParams, end: int = END) -> Gener
         Request(prompt, [MASK] * LENGTH, config, end, torch.Generator().manual_seed(row))
         for row, prompt in enumerate(PROMPTS)
     ]
-    return decode(model, requests, MASK, PAD)
+    return decode(model, requests, SPECIAL)
 
 
 def part_logits(
@@ -128,7 +128,7 @@ def test_only_what_the_policy_asks_for_is_computed(
     generation = run(model, params(cache, refresh_every=refresh_every))
     # The longest prompt has five tokens; a part begins one before its block.
     assert queries == [torch.Size([4, width]) for width in computed]
-    assert generation.positions == 4 * sum(computed)
+    assert generation.computed_positions == 4 * sum(computed)
     assert generation.forwards == 12
 
 

@@ -5,19 +5,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_vocabulary import END, MASK, PAD, SPECIAL
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding.infilling import Filling, fill
 from diffucoder.errors import BadData
 
-MASK, END, PAD = 12, 10, 11
 CONFIG = DecodingParams(rule="maskgit_plus", max_new_tokens=8, steps=8, eps=0.0)
 
 
 def run(model: PreTrainedModel, parts: list, lengths: list, **options: object) -> list[Filling]:
     config = CONFIG.model_copy(update=options)
-    return fill(model, parts, lengths, config, MASK, END, PAD, torch.Generator().manual_seed(0))
+    return fill(model, parts, lengths, config, SPECIAL, torch.Generator().manual_seed(0))
 
 
 def test_a_hole_is_filled_with_both_sides_seen(model: PreTrainedModel) -> None:

@@ -8,12 +8,12 @@ from fractions import Fraction
 
 import pytest
 import torch
+from tiny_vocabulary import END, MASK, SPECIAL
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import Request, decode
 
-MASK, END, PAD = 12, 10, 11
 LENGTH = 12
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
 RULES = ["origin", "maskgit_plus", "topk_margin", "entropy"]
@@ -137,7 +137,7 @@ def test_a_padded_batch_decodes_as_the_plain_rule_does_row_by_row(
         Request(prompt, [MASK] * LENGTH, config, END, torch.Generator().manual_seed(row))
         for row, prompt in enumerate(PROMPTS)
     ]
-    generation = decode(model, requests, MASK, PAD)
+    generation = decode(model, requests, SPECIAL)
     for row, prompt in enumerate(PROMPTS):
         canvas, reveal_step = plain_decode(
             model, prompt, config, torch.Generator().manual_seed(row)
@@ -149,5 +149,5 @@ def test_a_padded_batch_decodes_as_the_plain_rule_does_row_by_row(
 def test_the_threshold_was_met_and_missed(model: PreTrainedModel) -> None:
     config = DecodingParams(rule="threshold", max_new_tokens=LENGTH, **THRESHOLDS[0])
     requests = [Request(prompt, [MASK] * LENGTH, config, END) for prompt in PROMPTS]
-    steps = [len(set(row)) for row in decode(model, requests, MASK, PAD).reveal_step.tolist()]
+    steps = [len(set(row)) for row in decode(model, requests, SPECIAL).reveal_step.tolist()]
     assert len(PROMPTS) < sum(steps) < LENGTH * len(PROMPTS)

@@ -12,8 +12,8 @@ from diffucoder.decoding import rules
 PROBS_NV = torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.9, 0.1]])
 
 
-def budget(*count: int, share: float = 0.0, threshold: float = 1.0) -> rules.Budget:
-    return rules.Budget(torch.tensor(count), torch.full((len(count),), share), threshold)
+def budget(*count: int, ratio: float = 0.0, threshold: float = 1.0) -> rules.Budget:
+    return rules.Budget(torch.tensor(count), torch.full((len(count),), ratio), threshold)
 
 
 def test_confidence_by_hand() -> None:
@@ -76,8 +76,8 @@ def test_lots_reveal_their_share_of_the_masks() -> None:
     masked_BL = torch.ones(1, 40_000, dtype=torch.bool)
     masked_BL[0, ::2] = False
     uniform_N = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
-    confidence_BL = rules.lot(PROBS_NV, torch.tensor([0]), uniform_N)[None]
-    revealed_BL = rules.by_lot(confidence_BL, masked_BL, budget(0, share=0.3))
+    confidence_BL = rules.random_score(PROBS_NV, torch.tensor([0]), uniform_N)[None]
+    revealed_BL = rules.bernoulli(confidence_BL, masked_BL, budget(0, ratio=0.3))
     assert not (revealed_BL & ~masked_BL).any()
     # Four standard deviations of a binomial count.
     assert abs(int(revealed_BL.sum()) - 6_000) < 4 * math.sqrt(20_000 * 0.3 * 0.7)

@@ -4,13 +4,13 @@ import gc
 
 import pytest
 import torch
+from tiny_vocabulary import END, MASK, SPECIAL
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.decoding import Completion, Request, Session, decode
+from diffucoder.decoding import Completion, Request, Sampler, decode
 from diffucoder.errors import BadData
 
-MASK, END, PAD = 12, 10, 11
 CACHES = [{"cache": "none"}, {"cache": "prefix"}, {"cache": "dual", "refresh_every": 2}]
 
 
@@ -21,63 +21,63 @@ def request(seed: int, length: int = 8, **options: object) -> Request:
     return Request([1 + seed] * (1 + seed), [MASK] * length, config, END, stream)
 
 
-def finish(session: Session) -> dict[int, Completion]:
+def finish(sampler: Sampler) -> dict[int, Completion]:
     done = {}
-    while len(session):
-        done |= {step.row: step.completion for step in session.step() if step.completion}
+    while len(sampler):
+        done |= {step.row: step.completion for step in sampler.step() if step.completion}
     return done
 
 
 @pytest.mark.parametrize("options", CACHES, ids=str)
 def test_rows_may_join_and_leave_between_steps(model: PreTrainedModel, options: dict) -> None:
-    session = Session(model, MASK, PAD)
-    first, leaver = session.add(request(0, **options)), session.add(request(1, 12, **options))
+    sampler = Sampler(model, SPECIAL)
+    first, leaver = sampler.add(request(0, **options)), sampler.add(request(1, 12, **options))
     for _ in range(3):
-        session.step()
-    late = session.add(request(4, 12, **options))
-    session.step()
-    session.remove(leaver)
-    session.step()
-    last = session.add(request(2, **options))
-    done = finish(session)
+        sampler.step()
+    late = sampler.add(request(4, 12, **options))
+    sampler.step()
+    sampler.remove(leaver)
+    sampler.step()
+    last = sampler.add(request(2, **options))
+    done = finish(sampler)
     assert sorted(done) == [first, late, last]
     for number, asked in ((first, (0, 8)), (late, (4, 12)), (last, (2, 8))):
-        alone = decode(model, [request(*asked, **options)], MASK, PAD).rows[0]
+        alone = decode(model, [request(*asked, **options)], SPECIAL).rows[0]
         assert torch.equal(done[number].canvas, alone.canvas)
         assert torch.equal(done[number].reveal_step, alone.reveal_step)
 
 
 def test_a_row_that_left_is_not_computed(model: PreTrainedModel, queries: list[torch.Size]) -> None:
-    session = Session(model, MASK, PAD)
-    numbers = [session.add(request(seed, cache="dual")) for seed in (0, 1)]
-    session.step()
-    session.remove(numbers[1])
-    session.remove(numbers[1])
-    session.step()
-    assert len(session) == 1
+    sampler = Sampler(model, SPECIAL)
+    numbers = [sampler.add(request(seed, cache="dual")) for seed in (0, 1)]
+    sampler.step()
+    sampler.remove(numbers[1])
+    sampler.remove(numbers[1])
+    sampler.step()
+    assert len(sampler) == 1
     assert queries == [torch.Size([2, 10]), torch.Size([1, 5])]
 
 
 def test_a_bad_request_leaves_the_others_alone(model: PreTrainedModel) -> None:
-    session = Session(model, MASK, PAD)
-    session.add(request(0))
+    sampler = Sampler(model, SPECIAL)
+    sampler.add(request(0))
     with pytest.raises(BadData, match="prompt 1"):
-        session.add(request(0, length=99))
-    assert list(finish(session)) == [0]
+        sampler.add(request(0, length=99))
+    assert list(finish(sampler)) == [0]
 
 
 @pytest.mark.parametrize("options", CACHES, ids=str)
 def test_memory_does_not_grow_with_steps(model: PreTrainedModel, options: dict) -> None:
-    session = Session(model, MASK, PAD)
-    session.add(request(0, 24, max_new_tokens=24, steps=24, **options))
+    sampler = Sampler(model, SPECIAL)
+    sampler.add(request(0, 24, max_new_tokens=24, steps=24, **options))
 
     def held() -> int:
         gc.collect()
         return sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor)
 
-    session.step()
-    session.step()
+    sampler.step()
+    sampler.step()
     early = held()
     for _ in range(20):
-        session.step()
+        sampler.step()
     assert held() <= early

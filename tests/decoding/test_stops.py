@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from tiny_vocabulary import END, MASK, PAD, SPECIAL
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import Completion, Request, decode, stops
 from diffucoder.decoding.request import Stop
 
-MASK, END, PAD = 12, 10, 11
 HEAD = "def f(x):\n"
 
 
@@ -84,7 +84,7 @@ def run(model: PreTrainedModel, stop: Stop | None, length: int = 10) -> Completi
     )
     stream = torch.Generator().manual_seed(4)
     request = Request([1, 2], [MASK] * length, config, END, stream, stop)
-    return decode(model, [request], MASK, PAD).rows[0]
+    return decode(model, [request], SPECIAL).rows[0]
 
 
 def test_a_stopped_row_keeps_what_was_asked_and_computes_no_more(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny_vocabulary import END, MASK, SPECIAL
 from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
@@ -12,16 +13,15 @@ from diffucoder.decoding import Completion, Request, decode, trace
 from diffucoder.errors import BadData
 from diffucoder.evaluation.autoregressiveness import local_ar
 
-MASK, END, PAD = 12, 10, 11
 LENGTH = 8
 
 
-def run(model: PreTrainedModel, alternatives: int | None, **options: object) -> Completion:
+def run(model: PreTrainedModel, top_logprobs: int | None, **options: object) -> Completion:
     shape = {"rule": "maskgit_plus", "max_new_tokens": LENGTH, "steps": LENGTH, "eps": 0.0}
     config = DecodingParams(**shape | {"temperature": 0.9, "top_p": 0.9} | options)
     stream = torch.Generator().manual_seed(3)
-    request = Request([1, 2], [MASK] * LENGTH, config, END, stream, alternatives=alternatives)
-    return decode(model, [request, request], MASK, PAD).rows[0]
+    request = Request([1, 2], [MASK] * LENGTH, config, END, stream, top_logprobs=top_logprobs)
+    return decode(model, [request, request], SPECIAL).rows[0]
 
 
 def test_a_trace_changes_nothing_and_is_made_on_request_alone(model: PreTrainedModel) -> None:
@@ -55,10 +55,8 @@ def test_probabilities_are_those_of_the_distribution_that_was_drawn_from(
         probs_V = logits_V.softmax(0)
         assert told.probability[index] == pytest.approx(float(probs_V[token]), rel=1e-5)
         best = probs_V.sort(descending=True)
-        assert told.alternatives[index] == best.indices.tolist()
-        assert told.alternative_probabilities[index] == pytest.approx(
-            best.values.tolist(), abs=1e-6
-        )
+        assert told.top_tokens[index] == best.indices.tolist()
+        assert told.top_probabilities[index] == pytest.approx(best.values.tolist(), abs=1e-6)
         canvas[place] = token
 
 
@@ -70,7 +68,7 @@ def test_parquet_gives_back_what_was_written(model: PreTrainedModel, tmp_path: P
     assert list(found) == list(traces)
     for name, told in traces.items():
         assert found[name].token == told.token
-        assert found[name].alternatives == told.alternatives
+        assert found[name].top_tokens == told.top_tokens
         assert found[name].probability == pytest.approx(told.probability)
     # A table like any other, from which the order of reveals is read for AR-ness.
     order = pd.read_parquet(file).query("name == 'p0/0'").sort_values("reveal_step")["position"]

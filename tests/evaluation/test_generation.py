@@ -102,12 +102,12 @@ def test_traces_are_made_on_request_and_change_no_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     plain = answers(model, tokenizer, ask(3), batch_size=3)
-    (traced,) = answer(model, tokenizer, ask(3), DECODING, 3, 3, alternatives=2)
+    (traced,) = answer(model, tokenizer, ask(3), DECODING, 3, 3, top_logprobs=2)
     for row in traced:
         trace = row.pop("trace")
         assert plain[row["row"]] == row | {"trace": None}
         assert sorted(trace.position) == list(range(DECODING.max_new_tokens))
-        assert all(len(others) == 2 for others in trace.alternatives)
+        assert all(len(others) == 2 for others in trace.top_tokens)
         written = dict(zip(trace.position, trace.token, strict=True))
         assert row["tokens"] == [written[place] for place in range(row["length"])]
 

@@ -14,7 +14,7 @@ import torch
 from websockets.sync.client import ClientConnection, connect
 
 from diffucoder.decoding.request import Completion
-from diffucoder.decoding.trace import Trace
+from diffucoder.decoding.trace import DecodingTrace
 from diffucoder.report import viewer
 
 WORDS = ["def", " f", "\n", "</code><script>document.title='taken over'</script>"]
@@ -23,13 +23,13 @@ WORDS = ["def", " f", "\n", "</code><script>document.title='taken over'</script>
 @pytest.fixture
 def page() -> str:
     """Four tokens: the first given, the others revealed from right to left, two at first."""
-    trace = Trace(
+    trace = DecodingTrace(
         position=[2, 3, 1],
         token=[2, 3, 1],
         reveal_step=[0, 0, 1],
         probability=[0.5, 1.0, 0.75],
-        alternatives=[[2, 0], [3], [1, 2]],
-        alternative_probabilities=[[0.5, 0.25], [1.0], [0.75, 0.125]],
+        top_tokens=[[2, 0], [3], [1, 2]],
+        top_probabilities=[[0.5, 0.25], [1.0], [0.75, 0.125]],
     )
     steps = torch.tensor([-1, 1, 0, 0])
     completion = Completion([0, 1, 2, 3], torch.arange(4), steps, "length", trace)

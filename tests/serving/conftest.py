@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from diffucoder.data.tokenizer import train
-from diffucoder.serving import Speaker, open_speaker
+from diffucoder.serving import ChatModel, load_chat_model
 
 CONTEXT = 96
 
@@ -51,6 +51,6 @@ def autoregressive(
 
 
 @pytest.fixture(scope="session")
-def speaker(checkpoint: Path) -> Speaker:
+def chat_model(checkpoint: Path) -> ChatModel:
     torch.set_num_threads(1)
-    return open_speaker(checkpoint, "cpu")
+    return load_chat_model(checkpoint, "cpu")

@@ -18,7 +18,7 @@ import uvicorn
 from torch import nn
 
 from diffucoder.decoding import Request, decode
-from diffucoder.serving import Speaker, pace
+from diffucoder.serving import ChatModel, decoding_params
 from diffucoder.serving.api import Limits, application
 from diffucoder.serving.batching import Batcher
 
@@ -48,8 +48,8 @@ class Place:
 
 
 @contextmanager
-def served(speaker: Speaker, limits: Limits, token: str | None = None) -> Iterator[Place]:
-    app = application(speaker, limits, {}, token)
+def served(chat_model: ChatModel, limits: Limits, token: str | None = None) -> Iterator[Place]:
+    app = application(chat_model, limits, {}, token)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -72,42 +72,46 @@ Serve = Callable[..., Place]
 
 
 @pytest.fixture
-def serve(speaker: Speaker) -> Iterator[Serve]:
+def serve(chat_model: ChatModel) -> Iterator[Serve]:
     """`serve(token=None, **limits)` runs a server until the test ends."""
     with ExitStack() as running:
         yield lambda token=None, **limits: running.enter_context(
-            served(speaker, Limits(**{"tokens": 48} | limits), token)
+            served(chat_model, Limits(**{"tokens": 48} | limits), token)
         )
 
 
 @pytest.fixture
-def slow(speaker: Speaker) -> Iterator[None]:
+def slow(chat_model: ChatModel) -> Iterator[None]:
     """Every model call takes a twentieth of a second."""
 
     def wait(module: nn.Module, args: tuple) -> None:
         time.sleep(0.05)
 
-    hook = speaker.model.base_model.register_forward_pre_hook(wait)
+    hook = chat_model.model.base_model.register_forward_pre_hook(wait)
     yield
     hook.remove()
 
 
-def alone(speaker: Speaker, prompt: list[int], tokens: int, end: int, **options: Any) -> list[int]:
+def alone(
+    chat_model: ChatModel, prompt: list[int], tokens: int, end: int, **options: Any
+) -> list[int]:
     """What the sampler writes for a prompt when nobody else asks."""
     draws = torch.Generator().manual_seed(5)
-    canvas = [speaker.special.mask] * tokens
-    asked = [Request(prompt, canvas, pace(**options), end, draws)]
-    return decode(speaker.model, asked, speaker.special.mask, speaker.special.pad).rows[0].tokens
+    canvas = [chat_model.special.mask] * tokens
+    asked = [Request(prompt, canvas, decoding_params(**options), end, draws)]
+    return decode(chat_model.model, asked, chat_model.special).rows[0].tokens
 
 
-def test_an_answer_is_the_samplers(serve: Serve, speaker: Speaker) -> None:
+def test_an_answer_is_the_samplers(serve: Serve, chat_model: ChatModel) -> None:
     client = serve().client
     options = {"temperature": 0.8, "seed": 5}
     answer = client.chat.completions.create(model="any", messages=ASK, max_tokens=12, **options)
-    expected = alone(speaker, speaker.chat(ASK), 12, speaker.special.turn_end, temperature=0.8)
-    assert answer.choices[0].message.content == speaker.decode(expected)
+    expected = alone(
+        chat_model, chat_model.chat(ASK), 12, chat_model.special.turn_end, temperature=0.8
+    )
+    assert answer.choices[0].message.content == chat_model.decode(expected)
     assert answer.usage is not None
-    assert answer.usage.prompt_tokens == len(speaker.chat(ASK))
+    assert answer.usage.prompt_tokens == len(chat_model.chat(ASK))
     assert answer.usage.completion_tokens == len(expected)
 
     completion = client.completions.create(
@@ -116,12 +120,12 @@ def test_an_answer_is_the_samplers(serve: Serve, speaker: Speaker) -> None:
     )  # fmt: skip
     assert [choice.index for choice in completion.choices] == [0, 1, 2, 3]
     expected = alone(
-        speaker, speaker.encode("def add"), 9, speaker.special.end_of_text, temperature=0.8,
-        rule="maskgit_plus", tokens_per_step=3, block_length=3,
+        chat_model, chat_model.encode("def add"), 9, chat_model.special.end_of_text,
+        temperature=0.8, rule="maskgit_plus", tokens_per_step=3, block_length=3,
     )  # fmt: skip
-    assert completion.choices[0].text == speaker.decode(expected)
+    assert completion.choices[0].text == chat_model.decode(expected)
     assert completion.choices[1].text != completion.choices[0].text
-    assert client.models.list().data[0].id == speaker.name
+    assert client.models.list().data[0].id == chat_model.name
 
 
 def test_a_stream_adds_up_to_the_answer(serve: Serve) -> None:
@@ -162,17 +166,19 @@ def test_stop_strings_are_never_sent(serve: Serve) -> None:
     assert "".join(part.choices[0].text for part in parts) == text[: text.index(stop)]
 
 
-def test_a_suffix_makes_a_hole(serve: Serve, speaker: Speaker) -> None:
+def test_a_suffix_makes_a_hole(serve: Serve, chat_model: ChatModel) -> None:
     asked = {"prompt": "def add(x):\n    return ", "suffix": "\n", "max_tokens": 6}
     answer = serve().client.completions.create(model="any", temperature=0, **asked)
-    filled, filling = speaker.infill(f"{asked['prompt']}<|mask|>\n", [6], pace(), seed=0)
+    filled, filling = chat_model.infill(
+        f"{asked['prompt']}<|mask|>\n", [6], decoding_params(), seed=0
+    )
     assert f"{asked['prompt']}{answer.choices[0].text}\n" == filled
     assert answer.usage is not None
     assert answer.usage.completion_tokens == len(filling.holes[0])
 
 
 def test_waiting_requests_are_decoded_together(serve: Serve, slow: None) -> None:
-    place = serve(slots=4)
+    place = serve(max_batch_size=4)
 
     def ask(number: int) -> str:
         answer = place.client.completions.create(
@@ -198,7 +204,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_frees_its_slot(serve: Serve, slow: None, stream: bool) -> None:
-    place = serve(slots=1, line=1)
+    place = serve(max_batch_size=1, max_queue=1)
     body = json.dumps({"prompt": "a", "max_tokens": 48, "stream": stream}).encode()
     head = (
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -222,7 +228,7 @@ def test_a_client_that_leaves_frees_its_slot(serve: Serve, slow: None, stream: b
 
 
 def test_time_is_limited_while_decoding_and_waiting(serve: Serve, slow: None) -> None:
-    place = serve(slots=1, seconds=0.5)
+    place = serve(max_batch_size=1, seconds=0.5)
     with ThreadPoolExecutor(2) as people:
         asked = [
             people.submit(place.client.completions.create, model="any", prompt="a", max_tokens=48)
@@ -248,6 +254,7 @@ def test_time_is_limited_while_decoding_and_waiting(serve: Serve, slow: None) ->
         ({"stop": ["a"] * 17}, "stop"),
         ({"prompt": []}, "1 to 16 choices"),
         ({"extra_body": {"rule": "guess"}}, "rule"),
+        ({"extra_body": {"rule": "own_rule.left_to_right"}}, "rule"),  # would import a module
         ({"extra_body": {"colour": "red"}}, "colour"),
         ({"extra_body": {"block_length": 4, "tokens_per_step": 3}}, "block"),
     ],
@@ -296,13 +303,13 @@ def test_a_token_lets_in(serve: Serve) -> None:
         wrong.models.list()
 
 
-def test_an_error_of_one_batch_does_not_end_the_server(serve: Serve, speaker: Speaker) -> None:
+def test_an_error_of_one_batch_does_not_end_the_server(serve: Serve, chat_model: ChatModel) -> None:
     place = serve()
 
     def fail(module: nn.Module, args: tuple) -> None:
         raise RuntimeError("no memory")
 
-    hook = speaker.model.base_model.register_forward_pre_hook(fail)
+    hook = chat_model.model.base_model.register_forward_pre_hook(fail)
     with pytest.raises(openai.InternalServerError, match="no memory"):
         place.client.completions.create(model="any", prompt="a", max_tokens=2)
     hook.remove()

@@ -8,18 +8,18 @@ import torch
 from rich.console import Console
 
 from diffucoder.decoding import Request, Step, decode
-from diffucoder.serving import Speaker, pace
+from diffucoder.serving import ChatModel, decoding_params
 from diffucoder.serving.terminal import AGES, MASKED, Canvas, converse, denoise
 
 
 @pytest.fixture
-def request_of(speaker: Speaker) -> Callable[..., Request]:
+def request_of(chat_model: ChatModel) -> Callable[..., Request]:
     def make(asked: str, tokens: int = 12) -> Request:
-        prompt = speaker.chat([{"role": "user", "content": asked}])
+        prompt = chat_model.chat([{"role": "user", "content": asked}])
         draws = torch.Generator().manual_seed(3)
-        canvas = speaker.canvas(prompt, tokens)
-        config = pace(temperature=1.0)
-        return Request(prompt, canvas, config, speaker.special.turn_end, draws)
+        canvas = chat_model.canvas(prompt, tokens)
+        config = decoding_params(temperature=1.0)
+        return Request(prompt, canvas, config, chat_model.special.turn_end, draws)
 
     return make
 
@@ -38,15 +38,15 @@ def test_a_canvas_shows_masks_ages_and_no_end() -> None:
 
 
 def test_without_a_terminal_the_answer_alone_is_written(
-    speaker: Speaker, request_of: Callable[..., Request]
+    chat_model: ChatModel, request_of: Callable[..., Request]
 ) -> None:
     written = io.StringIO()
-    completion = denoise(speaker, request_of("add"), Console(file=written, soft_wrap=True))
+    completion = denoise(chat_model, request_of("add"), Console(file=written, soft_wrap=True))
     asked = [request_of("add")]
-    (expected,) = decode(speaker.model, asked, speaker.special.mask, speaker.special.pad).rows
+    (expected,) = decode(chat_model.model, asked, chat_model.special).rows
     assert completion is not None
     assert completion.tokens == expected.tokens
-    assert written.getvalue() == speaker.decode(expected.tokens) + "\n"
+    assert written.getvalue() == chat_model.decode(expected.tokens) + "\n"
 
 
 def test_a_model_cannot_command_the_terminal() -> None:
@@ -55,11 +55,11 @@ def test_a_model_cannot_command_the_terminal() -> None:
 
 
 def test_on_a_terminal_every_step_is_drawn(
-    speaker: Speaker, request_of: Callable[..., Request]
+    chat_model: ChatModel, request_of: Callable[..., Request]
 ) -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, color_system="256", width=200, _environ={})
-    completion = denoise(speaker, request_of("add"), console)
+    completion = denoise(chat_model, request_of("add"), console)
     assert completion is not None
     shown = written.getvalue()
     steps = int(completion.reveal_step.max()) + 1
@@ -71,20 +71,22 @@ def test_on_a_terminal_every_step_is_drawn(
 
 
 def test_conversations_go_on_until_the_context_is_full(
-    speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+    chat_model: ChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = iter(["add", "and again", "once more", "x" * 30, ""])
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked = []
-    chat = Speaker.chat
+    chat = ChatModel.chat
     monkeypatch.setattr(Console, "input", lambda self, prompt: next(lines))
     monkeypatch.setattr(
-        Speaker, "chat", lambda self, messages: asked.append(list(messages)) or chat(self, messages)
+        ChatModel,
+        "chat",
+        lambda self, messages: asked.append(list(messages)) or chat(self, messages),
     )
-    converse(speaker, pace(), 8, 0, Console(file=io.StringIO()))
+    converse(chat_model, decoding_params(), 8, 0, Console(file=io.StringIO()))
     assert [message["role"] for message in asked[1]] == ["user", "assistant", "user"]
     # The first turns made room for the last, and the question stayed.
     assert asked[-1][-1]["content"] == "x" * 30
-    assert len(chat(speaker, asked[-1])) + 8 <= speaker.context
+    assert len(chat(chat_model, asked[-1])) + 8 <= chat_model.context
     assert len(asked[-1]) < 7

@@ -57,10 +57,11 @@ class AnalysisParams(Params):
                 f"decoding.temperature is {self.decoding.temperature}, which temperatures "
                 f"{self.temperatures} replace: leave it out"
             )
-        if self.decoding.rule in ("origin", "threshold"):
+        if not self.decoding.rule_record.fixed_count:
             raise ValueError(
                 f"decoding.rule is {self.decoding.rule}, which may reveal several tokens a step: "
-                "AR-ness is defined for one a step, so choose maskgit_plus, topk_margin or entropy"
+                "AR-ness is defined for one per step, so choose a rule that reveals a fixed "
+                "count, such as maskgit_plus, topk_margin or entropy"
             )
         if any(value < 0 for value in self.temperatures):
             raise ValueError(f"temperatures must not be negative, got {self.temperatures}")

@@ -5,38 +5,63 @@ Shapes: B rows, L canvas positions.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from diffucoder.config.decoding import DecodingParams
+from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.decoding.batching import Padding
 from diffucoder.decoding.request import Completion, Request, Step, check_model
-from diffucoder.decoding.sampler import Session
+from diffucoder.decoding.sampler import Sampler
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What a decode returns.
+    """The result of a decode.
 
     Attributes:
-        completions: token lists, each cut after its end token (before filler, where the end
-            token is missing), or where the row was stopped.
-        canvas: int64 `[B, L]`, everything that was written; shorter canvases are filled up.
-        reveal_step: int64 `[B, L]`, the row's step at which each position was revealed, from 0;
-            -1 for what was not revealed: given, dropped, or beyond a shorter canvas.
-        forwards: model calls, 0 if there was no prompt.
-        positions: token positions that they computed, padding included.
-        rows: the same row by row, with reasons and traces.
+        rows: the completion of each request, with its reason and trace.
+        length: number of canvas positions L of the longest row.
+        pad_token_id: filler for shorter canvases.
+        forwards: number of model calls, 0 if there was no prompt.
+        computed_positions: number of token positions that they computed, padding included.
     """
 
-    completions: list[list[int]]
-    canvas: Tensor
-    reveal_step: Tensor
-    forwards: int
-    positions: int
     rows: list[Completion]
+    length: int
+    pad_token_id: int
+    forwards: int
+    computed_positions: int
+
+    @property
+    def completions(self) -> list[list[int]]:
+        """Tokens of each row.
+
+        Each list is cut after its end token (before filler, where the end token is missing), or
+        where the row was stopped.
+        """
+        return [row.tokens for row in self.rows]
+
+    @cached_property
+    def canvas(self) -> Tensor:
+        """int64 `[B, L]`, everything that was written; shorter canvases are filled up."""
+        return self._padded([row.canvas for row in self.rows], self.pad_token_id)
+
+    @cached_property
+    def reveal_step(self) -> Tensor:
+        """int64 `[B, L]`, the row's step at which each position was revealed, from 0.
+
+        -1 for what was not revealed: given, dropped, or beyond a shorter canvas.
+        """
+        return self._padded([row.reveal_step for row in self.rows], -1)
+
+    def _padded(self, rows: Sequence[Tensor], filler: int) -> Tensor:
+        padded_BL = torch.full((len(rows), self.length), filler)
+        for index, row_L in enumerate(rows):
+            padded_BL[index, : len(row_L)] = row_L
+        return padded_BL
 
 
 def generate(
@@ -60,105 +85,125 @@ def generate(
         mask_token_id: the mask token; it is never sampled.
         eos_token_id: the token that ends a completion.
         pad_token_id: the filler after the end token.
-        generator: one CPU generator, from which a stream for each row is derived, or one a row;
-            None draws from torch's default generator.
+        generator: one CPU generator, from which each row's generator is derived, or one for each
+            row; None draws from torch's default generator.
+
+    Returns:
+        The completions, with `completions`, `canvas`, `reveal_step` and `forwards`.
 
     Raises:
-        BadCheckpoint: for a model with no mask token.
+        BadCheckpoint: for a model without a mask token.
         BadData: for an empty prompt, or one that with its canvas is longer than the model's
             context.
         BadParameters: for a cache that the model's attention cannot use.
-        ValueError: for several generators but not one a prompt.
+        ValueError: if the number of generators is not that of prompts.
     """
-    check_model(model, mask_token_id)
+    # Prompts of plain text: nothing starts a turn, and what ends a text ends a turn.
+    special = SpecialIds(
+        mask=mask_token_id,
+        end_of_text=eos_token_id,
+        turn_start=eos_token_id,
+        turn_end=eos_token_id,
+        pad=pad_token_id,
+    )
+    check_model(model, special)
     if not prompts:
-        nothing_BL = torch.zeros(0, config.max_new_tokens, dtype=torch.long)
-        return Generation([], nothing_BL, nothing_BL, forwards=0, positions=0, rows=[])
+        return Generation([], config.max_new_tokens, pad_token_id, 0, 0)
     canvas = [mask_token_id] * config.max_new_tokens
     requests = [
-        Request(prompt, canvas, config, eos_token_id, stream)
-        for prompt, stream in zip(prompts, row_streams(generator, len(prompts)), strict=True)
+        Request(prompt, canvas, config, eos_token_id, row_generator)
+        for prompt, row_generator in zip(
+            prompts, row_generators(generator, len(prompts)), strict=True
+        )
     ]
-    return decode(model, requests, mask_token_id, pad_token_id)
+    return decode(model, requests, special)
 
 
 def decode(
     model: nn.Module,
     requests: Sequence[Request],
-    mask_token_id: int,
-    pad_token_id: int,
+    special: SpecialIds,
     padding: Padding = "left",
 ) -> Generation:
-    """Answer requests together, at least one, each as it would be answered alone.
+    """Answer requests together, each as it would be answered alone.
 
     Args:
-        model: as in `generate`.
-        requests: what is asked.
-        mask_token_id: as in `generate`.
-        pad_token_id: as in `generate`.
+        model: a bidirectional causal-LM module that predicts with the shift-by-one.
+        requests: at least one.
+        special: ids of the model's special tokens. The mask is never sampled; filler fills
+            shorter rows.
         padding: the side on which shorter rows are padded.
 
+    Returns:
+        The completions, in the order of requests.
+
     Raises:
-        BadCheckpoint: as `generate` does.
-        BadData: as `generate` does, and for a canvas without masks.
-        BadParameters: as `generate` does.
+        BadCheckpoint: for a model without a mask token.
+        BadData: for an empty prompt, a canvas without masks, or a row that is longer than the
+            model's context.
+        BadParameters: for a cache that the model's attention cannot use.
     """
-    session = open_session(model, requests, mask_token_id, pad_token_id, padding)
-    found: dict[int, Completion] = {}
-    while len(session):
-        found |= {step.row: step.completion for step in session.step() if step.completion}
-    rows = [found[number] for number in range(len(requests))]
+    sampler = _sampler(model, requests, special, padding)
+    completions: dict[int, Completion] = {}
+    while len(sampler):
+        completions |= {step.row: step.completion for step in sampler.step() if step.completion}
     return Generation(
-        [row.tokens for row in rows],
-        pad_sequence([row.canvas for row in rows], True, pad_token_id),
-        pad_sequence([row.reveal_step for row in rows], True, -1),
-        session.forwards,
-        session.positions,
-        rows,
+        [completions[number] for number in range(len(requests))],
+        max(len(request.canvas) for request in requests),
+        special.pad,
+        sampler.forwards,
+        sampler.computed_positions,
     )
 
 
 def stream(
     model: nn.Module,
     requests: Sequence[Request],
-    mask_token_id: int,
-    pad_token_id: int,
+    special: SpecialIds,
     padding: Padding = "left",
 ) -> Iterator[Step]:
-    """Answer requests step by step: what each step reveals, in each row.
+    """Answer requests step by step.
 
-    Args and errors are those of `decode`.
+    Args:
+        model: as in `decode`.
+        requests: as in `decode`.
+        special: as in `decode`.
+        padding: as in `decode`.
+
+    Yields:
+        What each step reveals in each row.
+
+    Raises:
+        BadCheckpoint: as in `decode`.
+        BadData: as in `decode`.
+        BadParameters: as in `decode`.
     """
-    session = open_session(model, requests, mask_token_id, pad_token_id, padding)
-    while len(session):
-        yield from session.step()
+    sampler = _sampler(model, requests, special, padding)
+    while len(sampler):
+        yield from sampler.step()
 
 
-def open_session(
-    model: nn.Module,
-    requests: Sequence[Request],
-    mask_token_id: int,
-    pad_token_id: int,
-    padding: Padding = "left",
-) -> Session:
-    """A session with these requests in it, numbered from 0; args and errors as of `decode`."""
-    session = Session(model, mask_token_id, pad_token_id, padding)
+def _sampler(
+    model: nn.Module, requests: Sequence[Request], special: SpecialIds, padding: Padding
+) -> Sampler:
+    """A sampler with these requests in it, numbered from 0."""
+    sampler = Sampler(model, special, padding)
     for request in requests:
-        session.add(request)
-    return session
+        sampler.add(request)
+    return sampler
 
 
-def row_streams(
+def row_generators(
     generator: torch.Generator | Sequence[torch.Generator] | None, rows: int
 ) -> list[torch.Generator]:
-    """A random stream for each row.
+    """A CPU generator for each row.
 
     Args:
         generator: as in `generate`.
-        rows: how many.
+        rows: number of rows.
 
     Raises:
-        ValueError: for several generators but not one a row.
+        ValueError: if the number of generators is not that of rows.
     """
     if isinstance(generator, Sequence):
         if len(generator) != rows:

@@ -17,11 +17,17 @@ Padding = Literal["left", "right"]
 
 
 def batches(rows: Collection[Row]) -> Iterator[list[Row]]:
-    """Rows that are computed together.
+    """Split rows into batches that are computed together.
 
-    Rows without a cache, rows whose cache is computed anew, and rows that compute a part differ
+    Rows without a cache, rows whose cache is computed again, and rows that compute a part differ
     in what they compute. Each kind is split further where padding would take more than the
     `max_padding` of its rows.
+
+    Args:
+        rows: all rows that are being decoded.
+
+    Yields:
+        Rows of one model call.
     """
     kinds: dict[tuple[bool, bool], list[Row]] = {}
     for row in rows:
@@ -32,13 +38,13 @@ def batches(rows: Collection[Row]) -> Iterator[list[Row]]:
 
 
 def _split(rows: list[Row], max_padding: float) -> Iterator[list[Row]]:
-    """Batches in which at most this share is padding."""
-    if _padding(rows) <= max_padding:
+    """Batches with at most this share of padding."""
+    if _padding_ratio(rows) <= max_padding:
         yield rows
         return
     batch: list[Row] = []
     for row in sorted(rows, key=_length):
-        if batch and _padding([*batch, row]) > max_padding:
+        if batch and _padding_ratio([*batch, row]) > max_padding:
             yield batch
             batch = []
         batch.append(row)
@@ -46,41 +52,44 @@ def _split(rows: list[Row], max_padding: float) -> Iterator[list[Row]]:
 
 
 def _length(row: Row) -> int:
-    start, stop = row.query if row.request.config.cache != "none" else (0, row.begin + row.length)
+    if row.request.config.cache == "none":
+        return row.prompt_length + row.length
+    start, stop = row.query
     return stop - start
 
 
-def _padding(rows: Sequence[Row]) -> float:
+def _padding_ratio(rows: Sequence[Row]) -> float:
     lengths = [_length(row) for row in rows]
     return 1 - sum(lengths) / (len(lengths) * max(lengths))
 
 
-def whole_rows(
+def full_forward(
     model: nn.Module, rows: Sequence[Row], pad_token_id: int, padding: Padding
 ) -> tuple[Tensor, int]:
-    """Compute every position of the rows and read the states of the masked ones.
+    """Compute every position of the rows and read the states of the candidates.
 
     Args:
         model: a bidirectional causal-LM module that predicts with the shift-by-one.
-        rows: the rows.
-        pad_token_id: what fills shorter rows.
-        padding: on which side.
+        rows: rows of one batch.
+        pad_token_id: the token that fills shorter rows.
+        padding: the side on which they are filled.
 
     Returns:
-        Aligned states of the rows' candidates in their order, `[N, D]`, and how many positions
-        were computed.
+        Aligned states of the rows' candidates in their order, `[N, D]`, and the number of
+        positions that were computed.
     """
     device = next(model.parameters()).device
-    longest = max(row.begin + row.length for row in rows)
+    longest = max(row.prompt_length + row.length for row in rows)
     ids_BT = torch.full((len(rows), longest), pad_token_id)
     real_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
-    where_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
+    candidates_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
     for index, row in enumerate(rows):
-        end = row.begin + row.length
+        end = row.prompt_length + row.length
         first = longest - end if padding == "left" else 0
         ids_BT[index, first : first + end] = row.tokens[:end]
         real_BT[index, first : first + end] = True
-        where_BT[index, first + row.begin : first + end] = row.candidates[: row.length]
+        canvas = slice(first + row.prompt_length, first + end)
+        candidates_BT[index, canvas] = row.candidates[: row.length]
     real_BT = real_BT.to(device)
     states_BTD = aligned_states(model, ids_BT.to(device), real_BT, position_ids(real_BT))
-    return states_BTD[where_BT.to(device)], ids_BT.numel()
+    return states_BTD[candidates_BT.to(device)], ids_BT.numel()

@@ -1,6 +1,6 @@
 """Filling holes in a text: what comes before and after each is given.
 
-A hole's length has to be settled before it is filled, so lengths that are not known are tried out
+A hole's length has to be fixed before it is filled, so lengths that are not known are tried out
 together, as rows of one batch, and the most likely filling is taken.
 """
 
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.decoding.api import decode, row_streams
+from diffucoder.data.tokenizer import SpecialIds
+from diffucoder.decoding.api import decode, row_generators
 from diffucoder.decoding.request import Completion, Request
 from diffucoder.errors import BadData
 
@@ -23,8 +24,8 @@ class Filling:
     """What was written into the holes of a text.
 
     Attributes:
-        holes: tokens of each hole.
-        lengths: the length that was chosen for each.
+        holes: the tokens of each hole.
+        lengths: the length that was chosen for each hole, in tokens.
         score: mean log-probability of the written tokens, each when it was revealed, in nats.
         completion: the row that it was read from.
     """
@@ -40,9 +41,7 @@ def fill(
     parts: Sequence[Sequence[int]],
     lengths: Sequence[Sequence[int]],
     config: DecodingParams,
-    mask_token_id: int,
-    eos_token_id: int,
-    pad_token_id: int,
+    special: SpecialIds,
     generator: torch.Generator | None = None,
 ) -> list[Filling]:
     """Fill the holes between the parts of a text, in every combination of lengths.
@@ -51,21 +50,20 @@ def fill(
         model: a bidirectional causal-LM module that predicts with the shift-by-one.
         parts: the given texts in tokens, a hole between each two; the first is not empty. After
             an empty last one the last hole may end early.
-        lengths: for each hole the lengths to try; one length is a fixed one.
-        config: how to decode; sets the pace, not the length.
-        mask_token_id: the mask token.
-        eos_token_id: ends a text; written into no hole that has text after it.
-        pad_token_id: filler; likewise.
-        generator: as in `generate`, a stream for each combination.
+        lengths: for each hole the lengths to try, in tokens; one length is a fixed one.
+        config: how to decode; sets the number of tokens per step, not the length.
+        special: ids of the model's special tokens. The end of text and filler are written into no
+            hole that has text after it.
+        generator: as in `generate`; each combination has a generator of its own.
 
     Returns:
         The fillings, the highest score first; of equals the shorter.
 
     Raises:
-        BadCheckpoint: as `generate` does.
+        BadCheckpoint: as in `generate`.
         BadData: for holes and parts that do not match, a hole without lengths to try or with one
-            below 1, and as `generate` does.
-        BadParameters: as `generate` does.
+            below 1, and as in `generate`.
+        BadParameters: as in `generate`.
     """
     if not lengths or len(lengths) != len(parts) - 1:
         raise BadData(
@@ -76,18 +74,19 @@ def fill(
         if not tried or min(tried) < 1:
             raise BadData(f"hole {hole}: got the lengths {list(tried)}: give at least one, from 1")
     choices = list(product(*lengths))
+    generators = row_generators(generator, len(choices))
     requests = [
         Request(
             parts[0],
-            _canvas(parts[1:], chosen, mask_token_id),
+            _canvas(parts[1:], chosen, special.mask),
             config,
-            eos_token_id,
-            stream,
-            alternatives=0,
+            special.end_of_text,
+            row_generator,
+            top_logprobs=0,
         )
-        for chosen, stream in zip(choices, row_streams(generator, len(choices)), strict=True)
+        for chosen, row_generator in zip(choices, generators, strict=True)
     ]
-    rows = decode(model, requests, mask_token_id, pad_token_id).rows
+    rows = decode(model, requests, special).rows
     fillings = [_filling(parts, *pair) for pair in zip(choices, rows, strict=True)]
     return sorted(fillings, key=lambda filling: (-filling.score, sum(filling.lengths)))
 
@@ -100,10 +99,10 @@ def _canvas(after: Sequence[Sequence[int]], lengths: Sequence[int], mask: int) -
 
 
 def _filling(parts: Sequence[Sequence[int]], lengths: tuple[int, ...], row: Completion) -> Filling:
-    holes, at = [], 0
+    holes, start = [], 0
     for length, part in zip(lengths, parts[1:], strict=True):
-        holes.append(row.tokens[at : at + length])
-        at += length + len(part)
+        holes.append(row.tokens[start : start + length])
+        start += length + len(part)
     assert row.trace is not None
     logs = [math.log(max(p, 1e-30)) for p in row.trace.probability]
     return Filling(holes, lengths, sum(logs) / len(logs), row)

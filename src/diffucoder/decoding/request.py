@@ -1,20 +1,25 @@
-"""What a sampler is asked, and what it answers.
+"""What a sampler takes and what it returns.
 
 Shapes: L canvas positions.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.decoding.trace import Trace
+from diffucoder.data.tokenizer import SpecialIds
+from diffucoder.decoding.trace import DecodingTrace
 from diffucoder.errors import BadCheckpoint, BadData, BadParameters
 
-# From the tokens written so far, without a gap, to how many of them to keep; None goes on.
+# From the tokens written so far, without a gap, to the number of them to keep; None continues.
 Stop = Callable[[list[int]], int | None]
+
+Reason = Literal["end", "stop", "length"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,13 @@ class Request:
     Attributes:
         prompt: tokens before the canvas, at least one.
         canvas: given tokens and masks, at least one mask.
-        config: how to decode. Its `max_new_tokens` and `steps` set the pace alone: the canvas has
-            a length of its own.
+        config: how to decode. Its `max_new_tokens` and `steps` only set the number of tokens
+            per step: the canvas has a length of its own.
         end_token_id: the token that ends a completion.
-        generator: the row's own source of draws, on the CPU; if not given, one with torch's
-            default seed.
+        generator: the row's own CPU generator; if not given, one with torch's default seed.
         stop: ends the row early.
-        alternatives: tokens to record beside the chosen one at each reveal; None records no trace.
+        top_logprobs: number of most probable tokens to record at each reveal, beside the chosen
+            one; None records no trace.
     """
 
     prompt: Sequence[int]
@@ -44,30 +49,29 @@ class Request:
     end_token_id: int
     generator: torch.Generator = field(default_factory=torch.Generator)
     stop: Stop | None = None
-    alternatives: int | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What became of a request.
+    """The result of a request.
 
     Attributes:
         tokens: the canvas up to and including its end token (or before filler, where the end
             token is missing), or up to where it was stopped.
-        canvas: int64 `[L]`, everything that was written and given; filler after what was
-            dropped.
+        canvas: int64 `[L]`, all written and given tokens; filler after what was dropped.
         reveal_step: int64 `[L]`, the row's step at which each position was revealed, from 0; -1
-            for what was given or dropped.
+            for positions that were given or dropped.
         reason: `end` for an end token or filler, `stop` for the request's own stop, `length` for
-            a canvas that is full.
-        trace: of the positions that were revealed, if asked for.
+            a full canvas.
+        trace: the reveals, if the request asked for a trace.
     """
 
     tokens: list[int]
     canvas: Tensor
     reveal_step: Tensor
-    reason: str
-    trace: Trace | None
+    reason: Reason
+    trace: DecodingTrace | None
 
 
 @dataclass(frozen=True)
@@ -77,38 +81,47 @@ class Step:
     Attributes:
         row: number of the row, in the order of requests.
         step: the row's step, from 0.
-        places: positions of the canvas, from 0.
-        tokens: what was written there.
-        completion: of a row that this step finished.
+        positions: canvas positions that were revealed, from 0.
+        tokens: the tokens that were written there.
+        completion: the row's completion, if this step finished it.
     """
 
     row: int
     step: int
-    places: list[int]
+    positions: list[int]
     tokens: list[int]
     completion: Completion | None
 
 
-def check_model(model: nn.Module, mask_token_id: int | None) -> None:
+def check_model(model: nn.Module, special: SpecialIds) -> PreTrainedModel:
     """Refuse a model that cannot be sampled from.
 
+    Args:
+        model: a causal-LM module of transformers.
+        special: ids of its special tokens.
+
+    Returns:
+        The model.
+
     Raises:
-        BadCheckpoint: for one without a mask token.
+        BadCheckpoint: for a model without a mask token.
     """
-    if mask_token_id is None:
+    if special.mask is None:
         raise BadCheckpoint(
             "mask_token_id is None: a diffusion sampler needs a model with a mask token; "
             "adapt the model first"
         )
+    # Not isinstance: wrappers such as an engine's hand its attributes on.
+    return cast(PreTrainedModel, model)
 
 
-def check_request(model: nn.Module, request: Request, mask_token_id: int, row: int) -> None:
+def check_request(model: nn.Module, request: Request, special: SpecialIds, row: int) -> None:
     """Refuse a request that cannot be answered.
 
     Args:
-        model: who is asked.
-        request: what is asked.
-        mask_token_id: the mask token.
+        model: the model that is to answer.
+        request: the request.
+        special: ids of the model's special tokens.
         row: the request's number, for the message.
 
     Raises:
@@ -121,9 +134,9 @@ def check_request(model: nn.Module, request: Request, mask_token_id: int, row: i
             f"prompt {row} is empty: the first token is predicted from the one before it, "
             "so give at least one token"
         )
-    if mask_token_id not in request.canvas:
+    if special.mask not in request.canvas:
         raise BadData(
-            f"canvas {row} has no mask token ({mask_token_id}), so there is nothing to write: "
+            f"canvas {row} has no mask token ({special.mask}), so there is nothing to write: "
             "put one wherever a token is wanted"
         )
     context = getattr(model.config, "max_position_embeddings", None)

@@ -1,6 +1,6 @@
-"""When to end a row early: stop strings, and code that is complete.
+"""When to end a row early: at stop strings, and after complete code.
 
-Both look at what is written without a gap from the canvas's start, and read it as text.
+Both look at what is written without a gap from the canvas's start, as text.
 """
 
 import ast
@@ -18,16 +18,16 @@ _TOP_LEVEL = re.compile(r"^(?=[^\s#)\]}])", re.MULTILINE)
 
 
 def at_strings(strings: Sequence[str], decode: Decode) -> Stop:
-    """Stop as soon as the text holds one of the strings.
+    """Stop as soon as the text contains one of the strings.
 
-    The tokens kept are the fewest that hold it; `before_strings` takes it off their text.
+    The fewest tokens that contain it are kept; `before_strings` removes it from their text.
 
     Args:
-        strings: none of them empty.
-        decode: from tokens to text.
+        strings: stop strings, none of them empty.
+        decode: turns tokens into text.
 
     Raises:
-        ValueError: for an empty string, which every text holds.
+        ValueError: for an empty string, which every text contains.
     """
     if not all(strings):
         raise ValueError(f"stop strings must not be empty, got {list(strings)}")
@@ -41,21 +41,26 @@ def at_strings(strings: Sequence[str], decode: Decode) -> Stop:
 
 
 def before_strings(text: str, strings: Sequence[str]) -> str:
-    """The text up to the first of the strings."""
+    """The text up to the first of the strings.
+
+    Args:
+        text: the text.
+        strings: stop strings; none may occur, which leaves the text as it is.
+    """
     starts = [at for string in strings if (at := text.find(string)) >= 0]
     return text[: min(starts, default=len(text))]
 
 
 def after_code(decode: Decode, lead: str = "") -> Stop:
-    """Stop as soon as the text holds a complete program.
+    """Stop as soon as the text contains a complete program.
 
     A fenced block is complete when it is closed and parses. Code without a fence is complete when
     a definition in it is: the code so far parses and another line begins at the margin; that
     line is not kept.
 
     Args:
-        decode: from tokens to text.
-        lead: code before the canvas that the text goes on with, such as a function's head.
+        decode: turns tokens into text.
+        lead: code before the canvas that the text continues, such as a function's head.
     """
 
     def stop(tokens: list[int]) -> int | None:

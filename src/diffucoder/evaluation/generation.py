@@ -72,7 +72,7 @@ def answer(
     seed: int,
     batch_size: int,
     shard: tuple[int, int] = (0, 1),
-    alternatives: int | None = None,
+    top_logprobs: int | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Decode the requests batch by batch.
 
@@ -84,7 +84,8 @@ def answer(
         seed: of the run.
         batch_size: requests decoded together.
         shard: this rank and the number of ranks, which take the batches in turn.
-        alternatives: tokens to record at each reveal; None records no trace.
+        top_logprobs: number of most probable tokens to record at each reveal; None records no
+            trace.
 
     Yields:
         For each batch the requests with `text`, `tokens`, `pieces` (each token as text),
@@ -112,11 +113,11 @@ def answer(
                 decoding,
                 end,
                 torch.Generator().manual_seed(row_seed(seed, requests[index])),
-                alternatives=alternatives,
+                top_logprobs=top_logprobs,
             )
             for index in indices
         ]
-        found = decode(model, rows, special.mask, special.pad).rows
+        found = decode(model, rows, special).rows
         yield [
             {**requests[index], **_answered(tokenizer, completion)}
             for index, completion in zip(indices, found, strict=True)
@@ -167,9 +168,7 @@ def fill_in(
             parts,
             [lengths],
             decoding,
-            special.mask,
-            special.end_of_text,
-            special.pad,
+            special,
             draws,
         )[0]
         hole = replace(found.completion, tokens=found.holes[0])

@@ -155,7 +155,7 @@ def reveals(work: str, checkpoints: Mapping[str, Path]) -> pd.DataFrame:
                 "sample": int(sample),
                 "decoding": decoding,
             }
-            for index, others in enumerate(found.alternatives):
+            for index, others in enumerate(found.top_tokens):
                 rows.append(
                     about
                     | {
@@ -163,7 +163,7 @@ def reveals(work: str, checkpoints: Mapping[str, Path]) -> pd.DataFrame:
                         "reveal_step": found.reveal_step[index],
                         "probability": found.probability[index],
                         "alternatives": [texts[checkpoint](token) for token in others],
-                        "alternative_probabilities": found.alternative_probabilities[index],
+                        "alternative_probabilities": found.top_probabilities[index],
                     }
                 )
     return pd.DataFrame(rows, columns=list(REVEALS)).astype(REVEALS)

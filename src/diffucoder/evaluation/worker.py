@@ -54,7 +54,7 @@ def work(job: Job, context: Context) -> None:
     requests = pd.read_parquet(job.inputs["requests"]).to_dict("records")
     name = f"part-{context.rank:05d}.parquet"
     partial = job.output / f"{name}.partial"
-    traces: dict[str, trace.Trace] = {}
+    traces: dict[str, trace.DecodingTrace] = {}
     with pq.ParquetWriter(partial, SCHEMA) as writer:
         for rows in _answers(job, context, requests):
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from diffucoder.config.checkpoints import CHECKPOINTS
-from diffucoder.decoding.trace import Trace
+from diffucoder.decoding.trace import DecodingTrace
 from diffucoder.evaluation.measures import HALF, autoregressiveness, full_steps
 from diffucoder.evaluation.suites import suite_label
 from diffucoder.report.viewer import environment, watched
@@ -261,7 +261,7 @@ def _trace(row: Any, reveals: pd.DataFrame) -> dict[str, Any]:
     columns = ("position", "reveal_step", "probability", "alternative_probabilities")
     place, step, probability, shares = (own[column].tolist() for column in columns)
     tokens = [row.tokens[at] for at in place]
-    trace = Trace(place, tokens, step, probability, [], shares)
+    trace = DecodingTrace(place, tokens, step, probability, [], shares)
     return {
         "checkpoint": row.checkpoint,
         "status": row.status,

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from diffucoder.decoding.request import Completion
-from diffucoder.decoding.trace import Trace
+from diffucoder.decoding.trace import DecodingTrace
 
 
 def environment() -> Environment:
@@ -26,7 +26,7 @@ def environment() -> Environment:
 def watched(
     pieces: Sequence[str],
     reveal_step: Sequence[int],
-    trace: Trace | None = None,
+    trace: DecodingTrace | None = None,
     alternatives: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
     """A completion as the macro `viewer` takes it.
@@ -44,7 +44,7 @@ def watched(
     last = max(reveal_step, default=0)
     looks: dict[int, tuple[float, list[tuple[str, float]]]] = {}
     if trace is not None:
-        found = (trace.position, trace.probability, alternatives, trace.alternative_probabilities)
+        found = (trace.position, trace.probability, alternatives, trace.top_probabilities)
         for place, probability, texts, theirs in zip(*found, strict=True):
             shares = [round(share, 4) for share in theirs]
             looks[place] = (round(probability, 4), list(zip(texts, shares, strict=True)))
@@ -65,7 +65,7 @@ def watch(completion: Completion, text_of: Callable[[int], str]) -> dict[str, An
         text_of: a token as text.
     """
     trace = completion.trace
-    others = [[text_of(token) for token in row] for row in trace.alternatives] if trace else []
+    others = [[text_of(token) for token in row] for row in trace.top_tokens] if trace else []
     steps = completion.reveal_step[: len(completion.tokens)].tolist()
     return watched([text_of(token) for token in completion.tokens], steps, trace, others)
 

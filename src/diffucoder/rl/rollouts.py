@@ -228,8 +228,8 @@ class RolloutWorker:
                 decoding,
                 self.special.turn_end,
                 generator,
-                alternatives=self.params.trace if in_training else None,
+                top_logprobs=self.params.trace if in_training else None,
             )
             for task, generator in zip(tasks, generators, strict=True)
         ]
-        return decode(model, requests, self.special.mask, self.special.pad).rows
+        return decode(model, requests, self.special).rows

@@ -1,5 +1,5 @@
 """Checkpoints for people and programs: a terminal, and an OpenAI-compatible server."""
 
-from diffucoder.serving.speaker import Speaker, open_speaker, pace
+from diffucoder.serving.chat_model import ChatModel, decoding_params, load_chat_model
 
-__all__ = ["Speaker", "open_speaker", "pace"]
+__all__ = ["ChatModel", "decoding_params", "load_chat_model"]

@@ -1,4 +1,4 @@
-"""What is sent back: text as far as it is settled, and OpenAI's objects around it."""
+"""What is sent back: text as far as it is stable, and OpenAI's objects around it."""
 
 import secrets
 import time
@@ -8,21 +8,21 @@ from typing import Any
 
 from diffucoder.decoding import Request
 from diffucoder.decoding.stops import before_strings
-from diffucoder.serving.batching import Job
+from diffucoder.serving.batching import RequestState
+from diffucoder.serving.chat_model import ChatModel
 from diffucoder.serving.protocol import Sampling
-from diffucoder.serving.speaker import Speaker
 
 # What half a character decodes to.
 REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request, ready to be decoded.
+class ParsedRequest:
+    """A client's request, ready to be decoded.
 
     Attributes:
-        body: what was asked.
-        rows: a request for each choice.
+        body: the body as the client sent it.
+        rows: a decoding request for each choice.
         chat: whether the answer is a message.
     """
 
@@ -32,42 +32,55 @@ class Asked:
 
     @property
     def prompt_tokens(self) -> int:
-        """Of all prompts; each is counted once."""
+        """Number of tokens of all prompts; each prompt is counted once."""
         return sum(len(row.prompt) for row in self.rows[:: self.body.n])
 
 
-def settled(speaker: Speaker, asked: Asked, job: Job) -> str:
-    """The text that is certain so far; all of it once the job is done."""
-    special, row, stops = speaker.special, job.request, asked.body.stops
-    done = job.completion is not None
-    tokens = job.completion.tokens if job.completion else job.settled()
+def stable_text(chat_model: ChatModel, parsed: ParsedRequest, state: RequestState) -> str:
+    """The text that can no longer change; all of it once the request is done.
+
+    Args:
+        chat_model: the checkpoint.
+        parsed: the client's request.
+        state: one of its rows.
+    """
+    special, row, stops = chat_model.special, state.request, parsed.body.stops
+    done = state.completion is not None
+    tokens = state.completion.tokens if state.completion else state.stable_tokens()
     masks = row.canvas.count(special.mask)
-    text = speaker.decode(_before_end(tokens[:masks], row.end_token_id, special.pad))
-    kept = before_strings(text, stops)
-    if done or len(kept) < len(text):
-        return kept
-    # Half a character, or what may become a stop string, is not certain.
-    kept = kept.rstrip(REPLACEMENT)
-    held = max((_overlap(kept, stop) for stop in stops), default=0)
-    return kept[: len(kept) - held]
+    text = chat_model.decode(_before_end(tokens[:masks], row.end_token_id, special.pad))
+    stable = before_strings(text, stops)
+    if done or len(stable) < len(text):
+        return stable
+    # Half a character, or what may become a stop string, can still change.
+    stable = stable.rstrip(REPLACEMENT)
+    held = max((_overlap(stable, stop) for stop in stops), default=0)
+    return stable[: len(stable) - held]
 
 
-def reason(job: Job) -> str | None:
-    """Why a job ended, in OpenAI's words; None while it has not."""
-    if job.completion is None:
+def finish_reason(state: RequestState) -> str | None:
+    """Why a request ended, in OpenAI's words; None while it has not."""
+    if state.completion is None:
         return None
-    return "length" if job.completion.reason == "length" else "stop"
+    return "length" if state.completion.reason == "length" else "stop"
 
 
-def usage(asked: Asked, jobs: Sequence[Job]) -> dict[str, int]:
-    """Tokens read and written; the end token counts, given ones after a hole do not."""
-    # Given tokens lie after the masks, so they are not among the first so many.
+def usage(parsed: ParsedRequest, states: Sequence[RequestState]) -> dict[str, int]:
+    """Numbers of tokens read and written.
+
+    The end token counts; given tokens after a hole do not.
+
+    Args:
+        parsed: the client's request.
+        states: all of its rows.
+    """
+    # Given tokens come after the masks, so they are not among as many tokens as there were masks.
     written = sum(
-        len(job.completion.tokens[: job.request.canvas.count(job.mask)])
-        for job in jobs
-        if job.completion
+        len(state.completion.tokens[: state.request.canvas.count(state.mask)])
+        for state in states
+        if state.completion
     )
-    prompt = asked.prompt_tokens
+    prompt = parsed.prompt_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": written,
@@ -75,36 +88,54 @@ def usage(asked: Asked, jobs: Sequence[Job]) -> dict[str, int]:
     }
 
 
-def head(speaker: Speaker, asked: Asked, kind: str) -> dict[str, Any]:
-    """What every object begins with."""
-    prefix = "chatcmpl" if asked.chat else "cmpl"
+def envelope(chat_model: ChatModel, parsed: ParsedRequest, kind: str) -> dict[str, Any]:
+    """The fields that every object begins with.
+
+    Args:
+        chat_model: the checkpoint.
+        parsed: the client's request.
+        kind: the object's type, such as `chat.completion`.
+    """
+    prefix = "chatcmpl" if parsed.chat else "cmpl"
     return {
         "id": f"{prefix}-{secrets.token_hex(12)}",
         "object": kind,
         "created": int(time.time()),
-        "model": speaker.name,
+        "model": chat_model.name,
     }
 
 
-def whole(speaker: Speaker, asked: Asked, jobs: Sequence[Job]) -> dict[str, Any]:
-    """The answer in one piece, once all jobs are done."""
+def response(
+    chat_model: ChatModel, parsed: ParsedRequest, states: Sequence[RequestState]
+) -> dict[str, Any]:
+    """The answer in one piece, once all rows are done.
+
+    Args:
+        chat_model: the checkpoint.
+        parsed: the client's request.
+        states: all of its rows.
+    """
     choices = []
-    for index, job in enumerate(jobs):
-        text = settled(speaker, asked, job)
+    for index, state in enumerate(states):
+        text = stable_text(chat_model, parsed, state)
         content = (
-            {"message": {"role": "assistant", "content": text}} if asked.chat else {"text": text}
+            {"message": {"role": "assistant", "content": text}} if parsed.chat else {"text": text}
         )
-        choices.append({"index": index, **content, "finish_reason": reason(job), "logprobs": None})
-    kind = "chat.completion" if asked.chat else "text_completion"
-    return head(speaker, asked, kind) | {"choices": choices, "usage": usage(asked, jobs)}
+        reason = finish_reason(state)
+        choices.append({"index": index, **content, "finish_reason": reason, "logprobs": None})
+    kind = "chat.completion" if parsed.chat else "text_completion"
+    return envelope(chat_model, parsed, kind) | {
+        "choices": choices,
+        "usage": usage(parsed, states),
+    }
 
 
 def _before_end(tokens: list[int], end: int, pad: int) -> list[int]:
-    found = [at for at, token in enumerate(tokens) if token in (end, pad)]
-    return tokens[: found[0]] if found else tokens
+    ends = [index for index, token in enumerate(tokens) if token in (end, pad)]
+    return tokens[: ends[0]] if ends else tokens
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The longest end of the text that a stop string begins with."""
+    """Length of the longest end of the text that a stop string begins with."""
     sizes = range(min(len(stop) - 1, len(text)), 0, -1)
     return next((size for size in sizes if text.endswith(stop[:size])), 0)

@@ -1,7 +1,7 @@
 """The HTTP side: `/v1/completions`, `/v1/chat/completions`, `/v1/models`, `/health`.
 
-Answers stream as text that is settled from the left: a diffusion model writes in any order, and
-what the protocol sends cannot be taken back.
+Answers stream as text that is stable from the left: a diffusion model writes in any order, and
+what was sent cannot be taken back.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from diffucoder.decoding.request import check_request
 from diffucoder.decoding.stops import at_strings
 from diffucoder.errors import BadData, BadParameters
 from diffucoder.serving import answers
-from diffucoder.serving.batching import Batcher, Busy, Job, OutOfTime
+from diffucoder.serving.batching import Batcher, QueueFull, RequestState, RequestTimeout
+from diffucoder.serving.chat_model import ChatModel, decoding_params
 from diffucoder.serving.protocol import IGNORED, ChatBody, CompletionBody
-from diffucoder.serving.speaker import Speaker, pace
 
-# Seconds between two looks at whether a client is still there.
-LOOK = 0.2
+# Seconds between two checks of whether a client is still connected.
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,29 +40,37 @@ class Limits:
     """What a client may ask.
 
     Attributes:
-        body_bytes: of a request.
-        body_seconds: that a request's body may take to arrive.
-        tokens: of a completion; also what is given where none are asked for.
+        body_bytes: size of a request's body, in bytes.
+        body_seconds: time in which a request's body has to arrive, in seconds.
+        tokens: length of a completion, in tokens; also what is given where none are asked for.
         choices: completions of one request: prompts times `n`.
-        slots: rows that are decoded together.
-        line: requests that may wait for a slot.
-        seconds: that a request may take, waiting included.
+        max_batch_size: rows that are decoded together.
+        max_queue: rows that may wait for a place in the batch.
+        seconds: time that a request may take, waiting included, in seconds.
     """
 
     body_bytes: int = 2**20
     body_seconds: float = 10.0
     tokens: int = 256
     choices: int = 16
-    slots: int = 16
-    line: int = 64
+    max_batch_size: int = 16
+    max_queue: int = 64
     seconds: float = 120.0
 
 
 @dataclass(frozen=True)
-class Server:
-    """What the endpoints need."""
+class AppState:
+    """What the endpoints share.
 
-    speaker: Speaker
+    Attributes:
+        chat_model: the checkpoint.
+        batcher: decodes the requests of all clients.
+        limits: what a client may ask.
+        options: arguments of `decoding_params` where a client asks for nothing else.
+        token: the bearer token that clients have to send; None accepts all clients.
+    """
+
+    chat_model: ChatModel
     batcher: Batcher
     limits: Limits
     options: dict[str, Any]
@@ -70,7 +78,7 @@ class Server:
 
 
 def application(
-    speaker: Speaker,
+    chat_model: ChatModel,
     limits: Limits,
     options: dict[str, Any] | None = None,
     token: str | None = None,
@@ -78,13 +86,13 @@ def application(
     """The application, with a thread that decodes while it runs.
 
     Args:
-        speaker: who answers.
+        chat_model: the checkpoint that answers.
         limits: what a client may ask.
-        options: of `pace`, where a client asks for nothing else.
-        token: what clients have to send as `Authorization: Bearer`; None lets all in.
+        options: arguments of `decoding_params` where a client asks for nothing else.
+        token: what clients have to send as `Authorization: Bearer`; None accepts all clients.
     """
-    batcher = Batcher(speaker, limits.slots, limits.line, limits.seconds)
-    server = Server(speaker, batcher, limits, options or {}, token)
+    batcher = Batcher(chat_model, limits.max_batch_size, limits.max_queue, limits.seconds)
+    app_state = AppState(chat_model, batcher, limits, options or {}, token)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -96,15 +104,15 @@ def application(
         return JSONResponse({"status": "ok", "active": active, "waiting": waiting})
 
     async def models(request: HttpRequest) -> Response:
-        _authorise(server, request)
-        entry = {"id": speaker.name, "object": "model", "created": 0, "owned_by": "diffucoder"}
+        _authorise(app_state, request)
+        entry = {"id": chat_model.name, "object": "model", "created": 0, "owned_by": "diffucoder"}
         return JSONResponse({"object": "list", "data": [entry]})
 
     async def completions(request: HttpRequest) -> Response:
-        return await _answer(server, request, CompletionBody, _completion_rows)
+        return await _answer(app_state, request, CompletionBody, _completion_rows)
 
     async def chat(request: HttpRequest) -> Response:
-        return await _answer(server, request, ChatBody, _chat_rows)
+        return await _answer(app_state, request, ChatBody, _chat_rows)
 
     app = Starlette(
         routes=[
@@ -132,9 +140,9 @@ def _error(message: str, status: int) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": str(status)}}
 
 
-def _authorise(server: Server, request: HttpRequest) -> None:
+def _authorise(app_state: AppState, request: HttpRequest) -> None:
     given = request.headers.get("authorization", "").encode()
-    if server.token and not hmac.compare_digest(given, f"Bearer {server.token}".encode()):
+    if app_state.token and not hmac.compare_digest(given, f"Bearer {app_state.token}".encode()):
         raise HTTPException(
             401,
             "give the server's token as `Authorization: Bearer TOKEN`",
@@ -142,181 +150,186 @@ def _authorise(server: Server, request: HttpRequest) -> None:
         )
 
 
-async def _body(server: Server, request: HttpRequest) -> dict[str, Any]:
-    # A web page cannot send this type to another origin without asking first, and is not let.
+async def _body(app_state: AppState, request: HttpRequest) -> dict[str, Any]:
+    # A web page may not send this type to another origin without a preflight request, which fails.
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise HTTPException(415, "send the body as application/json")
-    most, parts, size = server.limits.body_bytes, [], 0
+    limit, parts, size = app_state.limits.body_bytes, [], 0
     try:
-        async with asyncio.timeout(server.limits.body_seconds):
+        async with asyncio.timeout(app_state.limits.body_seconds):
             async for part in request.stream():
                 size += len(part)
-                if size > most:
-                    raise HTTPException(413, f"the body is larger than {most} bytes")
+                if size > limit:
+                    raise HTTPException(413, f"the body is larger than {limit} bytes")
                 parts.append(part)
     except TimeoutError as error:
         raise HTTPException(408, "the body took too long to arrive") from error
     try:
-        found = json.loads(b"".join(parts))
+        body = json.loads(b"".join(parts))
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"the body is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise HTTPException(400, "the body is no JSON object")
-    # Clients spell out what they do not use.
-    return {k: v for k, v in found.items() if k not in IGNORED and v is not None}
+    if not isinstance(body, dict):
+        raise HTTPException(400, "the body is not a JSON object")
+    # Clients send null for fields that they do not use.
+    return {k: v for k, v in body.items() if k not in IGNORED and v is not None}
 
 
 async def _answer(
-    server: Server,
+    app_state: AppState,
     request: HttpRequest,
     schema: type[CompletionBody] | type[ChatBody],
-    rows_of: Callable[[Server, Any], list[Request]],
+    rows_of: Callable[[AppState, Any], list[Request]],
 ) -> Response:
-    _authorise(server, request)
+    _authorise(app_state, request)
     try:
-        body = schema.model_validate(await _body(server, request))
+        body = schema.model_validate(await _body(app_state, request))
         # Tokenizing much text takes time that other clients should not wait for.
-        rows = await asyncio.to_thread(rows_of, server, body)
+        rows = await asyncio.to_thread(rows_of, app_state, body)
     except ValidationError as error:
-        raise HTTPException(400, _told(error)) from error
+        raise HTTPException(400, _mistakes(error)) from error
     except (BadData, BadParameters) as error:
         raise HTTPException(400, str(error)) from error
-    asked = answers.Asked(body, rows, issubclass(schema, ChatBody))
+    parsed = answers.ParsedRequest(body, rows, issubclass(schema, ChatBody))
     try:
-        jobs = server.batcher.submit(rows)
-    except Busy as error:
+        states = app_state.batcher.submit(rows)
+    except QueueFull as error:
         raise HTTPException(
             429, "too many requests are waiting: try again later", headers={"Retry-After": "1"}
         ) from error
     if body.stream:
-        events = _stream(server, request, asked, jobs)
+        events = _stream(app_state, request, parsed, states)
         return StreamingResponse(events, media_type="text/event-stream")
     try:
-        async for _ in _changes(request, jobs):
+        async for _ in _changes(request, states):
             pass
-        return JSONResponse(answers.whole(server.speaker, asked, jobs))
+        return JSONResponse(answers.response(app_state.chat_model, parsed, states))
     finally:
-        _release(server, jobs)
+        _release(app_state, states)
 
 
-def _told(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in found)
+def _mistakes(error: ValidationError) -> str:
+    errors = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors)
 
 
-def _chat_rows(server: Server, body: ChatBody) -> list[Request]:
-    prompt = server.speaker.chat([message.plain() for message in body.messages])
-    return _rows(server, body, [prompt], server.speaker.special.turn_end, [])
+def _chat_rows(app_state: AppState, body: ChatBody) -> list[Request]:
+    prompt = app_state.chat_model.chat([message.plain() for message in body.messages])
+    return _rows(app_state, body, [prompt], app_state.chat_model.special.turn_end, [])
 
 
-def _completion_rows(server: Server, body: CompletionBody) -> list[Request]:
-    speaker, texts = server.speaker, body.prompt
+def _completion_rows(app_state: AppState, body: CompletionBody) -> list[Request]:
+    chat_model, texts = app_state.chat_model, body.prompt
     texts = [texts] if isinstance(texts, str) else texts
-    # A text that begins with nothing begins where a document does.
-    prompts = [speaker.encode(text) or [speaker.special.end_of_text] for text in texts]
-    suffix = speaker.encode(body.suffix) if body.suffix else []
-    return _rows(server, body, prompts, speaker.special.end_of_text, suffix)
+    # An empty text begins where a document does.
+    prompts = [chat_model.encode(text) or [chat_model.special.end_of_text] for text in texts]
+    suffix = chat_model.encode(body.suffix) if body.suffix else []
+    return _rows(app_state, body, prompts, chat_model.special.end_of_text, suffix)
 
 
 def _rows(
-    server: Server,
+    app_state: AppState,
     body: CompletionBody | ChatBody,
     prompts: Sequence[list[int]],
     end: int,
     suffix: list[int],
 ) -> list[Request]:
     """A request for each prompt and choice; the seed of a choice is its own."""
-    speaker, limits = server.speaker, server.limits
+    chat_model, limits = app_state.chat_model, app_state.limits
     if not 1 <= len(prompts) * body.n <= limits.choices:
         raise BadData(
             f"{len(prompts)} prompts times n = {body.n}: ask for 1 to {limits.choices} choices"
         )
-    if body.wanted is not None and body.wanted > limits.tokens:
-        raise BadData(f"max_tokens is {body.wanted}, and at most {limits.tokens} are given")
-    config: DecodingParams = pace(**server.options | body.decoding())
-    stop = at_strings(body.stops, speaker.decode) if body.stops else None
+    length = body.completion_length
+    if length is not None and length > limits.tokens:
+        raise BadData(f"max_tokens is {length}, and at most {limits.tokens} are given")
+    config: DecodingParams = decoding_params(**app_state.options | body.decoding())
+    stop = at_strings(body.stops, chat_model.decode) if body.stops else None
     seed = secrets.randbits(60) if body.seed is None else body.seed
     rows = []
     for prompt in prompts:
         room = len(prompt) + len(suffix)
-        masks = speaker.canvas([0] * room, body.wanted or limits.tokens)
-        if body.wanted is not None and len(masks) < body.wanted:
+        masks = chat_model.canvas([0] * room, length or limits.tokens)
+        if length is not None and len(masks) < length:
             raise BadData(
-                f"the prompt has {room} tokens and max_tokens is {body.wanted}, together more than "
-                f"the context of {speaker.context}: shorten one of them"
+                f"the prompt has {room} tokens and max_tokens is {length}, together more than "
+                f"the context of {chat_model.context}: shorten one of them"
             )
         for choice in range(body.n):
-            draws = torch.Generator().manual_seed(seed + choice)
-            row = Request(prompt, masks + suffix, config, end, draws, stop)
-            check_request(speaker.model, row, speaker.special.mask, len(rows))
+            generator = torch.Generator().manual_seed(seed + choice)
+            row = Request(prompt, masks + suffix, config, end, generator, stop)
+            check_request(chat_model.model, row, chat_model.special, len(rows))
             rows.append(row)
     return rows
 
 
-async def _changes(request: HttpRequest, jobs: Sequence[Job]) -> AsyncIterator[None]:
-    """Yields whenever jobs may have changed, until all are done.
+async def _changes(request: HttpRequest, states: Sequence[RequestState]) -> AsyncIterator[None]:
+    """Yields whenever requests may have changed, until all are done.
 
     Raises:
-        HTTPException: if one ran out of time or failed, or the client has left.
+        HTTPException: if a request ran out of time or failed, or the client has disconnected.
     """
     while True:
-        for job in jobs:
-            if isinstance(job.error, OutOfTime):
-                raise HTTPException(504, str(job.error))
-            if job.error is not None:
-                raise HTTPException(500, str(job.error))
-        done = all(job.done for job in jobs)
+        for state in states:
+            if isinstance(state.error, RequestTimeout):
+                raise HTTPException(504, str(state.error))
+            if state.error is not None:
+                raise HTTPException(500, str(state.error))
+        done = all(state.done for state in states)
         yield
         if done:
             return
-        await _any_changed(jobs)
+        await _any_changed(states)
         if await request.is_disconnected():
             raise HTTPException(499, "the client has left")
 
 
-async def _any_changed(jobs: Sequence[Job]) -> None:
-    waits: list[asyncio.Task[Any]] = [asyncio.create_task(job.changed.wait()) for job in jobs]
-    await asyncio.wait(waits, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+async def _any_changed(states: Sequence[RequestState]) -> None:
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(state.changed.wait()) for state in states]
+    await asyncio.wait(waits, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-    for job in jobs:
-        job.changed.clear()
+    for state in states:
+        state.changed.clear()
 
 
-def _release(server: Server, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        server.batcher.cancel(job)
+def _release(app_state: AppState, states: Sequence[RequestState]) -> None:
+    for state in states:
+        app_state.batcher.cancel(state)
 
 
 async def _stream(
-    server: Server, request: HttpRequest, asked: answers.Asked, jobs: Sequence[Job]
+    app_state: AppState,
+    request: HttpRequest,
+    parsed: answers.ParsedRequest,
+    states: Sequence[RequestState],
 ) -> AsyncIterator[str]:
-    head = answers.head(
-        server.speaker, asked, "chat.completion.chunk" if asked.chat else "text_completion"
+    envelope = answers.envelope(
+        app_state.chat_model, parsed, "chat.completion.chunk" if parsed.chat else "text_completion"
     )
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
-        return f"data: {json.dumps(head | {'choices': choices} | more)}\n\n"
+        return f"data: {json.dumps(envelope | {'choices': choices} | more)}\n\n"
 
     def piece(index: int, text: str, reason: str | None, first: bool) -> dict[str, Any]:
         role = {"role": "assistant"} if first else {}
-        content = {"delta": role | {"content": text}} if asked.chat else {"text": text}
+        content = {"delta": role | {"content": text}} if parsed.chat else {"text": text}
         return {"index": index, **content, "finish_reason": reason, "logprobs": None}
 
-    sent = [""] * len(jobs)
-    begun, ended = [False] * len(jobs), [False] * len(jobs)
+    sent = [""] * len(states)
+    started, ended = [False] * len(states), [False] * len(states)
     try:
-        async for _ in _changes(request, jobs):
-            for index, job in enumerate(jobs):
-                text, reason = answers.settled(server.speaker, asked, job), answers.reason(job)
+        async for _ in _changes(request, states):
+            for index, state in enumerate(states):
+                text = answers.stable_text(app_state.chat_model, parsed, state)
+                reason = answers.finish_reason(state)
                 new = text[len(sent[index]) :]
-                if not ended[index] and (new or reason or not begun[index]):
-                    yield event([piece(index, new, reason, not begun[index])])
-                    sent[index], begun[index], ended[index] = text, True, reason is not None
-        if asked.body.stream_options and asked.body.stream_options.include_usage:
-            yield event([], usage=answers.usage(asked, jobs))
+                if not ended[index] and (new or reason or not started[index]):
+                    yield event([piece(index, new, reason, not started[index])])
+                    sent[index], started[index], ended[index] = text, True, reason is not None
+        if parsed.body.stream_options and parsed.body.stream_options.include_usage:
+            yield event([], usage=answers.usage(parsed, states))
         yield "data: [DONE]\n\n"
     except HTTPException as error:
         yield f"data: {json.dumps(_error(error.detail, error.status_code))}\n\n"
     finally:
-        _release(server, jobs)
+        _release(app_state, states)

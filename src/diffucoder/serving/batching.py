@@ -1,7 +1,7 @@
 """Requests of many clients decoded together, by one thread that owns the model.
 
-A request waits in line until a slot is free, joins the rows between two steps, and leaves when it
-is finished, cancelled or out of time.
+A request waits in a queue until there is room in the batch, joins the rows between two steps, and
+leaves when it is finished, cancelled or out of time.
 """
 
 import asyncio
@@ -10,31 +10,38 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from diffucoder.decoding import Completion, Request, Session
-from diffucoder.serving.speaker import Speaker
+from diffucoder.decoding import Completion, Request, Sampler
+from diffucoder.serving.chat_model import ChatModel
 
 
-class Busy(Exception):
-    """The line is full."""
+class QueueFull(Exception):
+    """The queue has no room for a request."""
 
 
-class OutOfTime(Exception):
+class RequestTimeout(Exception):
     """A request took longer than it may."""
 
 
-class Failed(Exception):
+class DecodingFailed(Exception):
     """Decoding ended in an error that is not the client's."""
 
 
 @dataclass(eq=False)
-class Job:
-    """A request on its way.
+class RequestState:
+    """A request and how far it has come.
+
+    The decoding thread writes it, and the event loop of the client reads it.
 
     Attributes:
-        request: what is asked.
-        deadline: on the monotonic clock.
-        written: int per canvas position, None while masked.
-        completion: once it is finished.
+        request: what to decode.
+        deadline: when it times out, in seconds of the monotonic clock.
+        mask: the mask token.
+        loop: the event loop in which the client waits.
+        written: tokens of the canvas so far, None where a position is masked.
+        completion: the result, once it is finished.
+        error: why it ended without a result, if it did.
+        cancelled: whether the client no longer wants it.
+        changed: set whenever something above may have changed; whoever waits clears it.
     """
 
     request: Request
@@ -45,7 +52,6 @@ class Job:
     completion: Completion | None = None
     error: Exception | None = None
     cancelled: bool = False
-    row: int | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -57,7 +63,7 @@ class Job:
         """Whether there is nothing more to come."""
         return self.completion is not None or self.error is not None
 
-    def settled(self) -> list[int]:
+    def stable_tokens(self) -> list[int]:
         """Tokens written so far without a gap, from the canvas's start."""
         tokens: list[int] = []
         for token in list(self.written):
@@ -67,30 +73,36 @@ class Job:
         return tokens
 
     def notify(self) -> None:
-        """Wake who waits for the job; from any thread."""
-        # A loop that has been closed has nobody waiting in it.
+        """Wake the client's task; from any thread."""
+        # Nothing waits in a loop that has been closed.
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.changed.set)
 
 
 class Batcher:
-    """Decodes jobs in a thread of its own.
+    """Decodes requests in a thread of its own.
 
     Args:
-        speaker: the checkpoint.
-        slots: rows that are decoded together.
-        line: requests that may wait for a slot.
-        seconds: that a request may take, waiting included.
+        chat_model: the checkpoint.
+        max_batch_size: most rows that are decoded together.
+        max_queue: most requests that may wait.
+        seconds: time that a request may take, waiting included.
 
     Attributes:
-        forwards: model calls so far.
+        chat_model: as given.
+        max_batch_size: as given.
+        max_queue: as given.
+        seconds: as given.
     """
 
-    def __init__(self, speaker: Speaker, slots: int, line: int, seconds: float) -> None:
-        self.speaker, self.slots, self.line, self.seconds = speaker, slots, line, seconds
-        self._session = self._new_session()
-        self._waiting: deque[Job] = deque()
-        self._active: dict[int, Job] = {}
+    def __init__(
+        self, chat_model: ChatModel, max_batch_size: int, max_queue: int, seconds: float
+    ) -> None:
+        self.chat_model, self.seconds = chat_model, seconds
+        self.max_batch_size, self.max_queue = max_batch_size, max_queue
+        self._sampler = self._new_sampler()
+        self._waiting: deque[RequestState] = deque()
+        self._active: dict[int, RequestState] = {}
         self._wake = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
@@ -98,103 +110,113 @@ class Batcher:
 
     @property
     def forwards(self) -> int:
-        return self._session.forwards
+        """Number of model calls so far."""
+        return self._sampler.forwards
 
     @property
     def load(self) -> tuple[int, int]:
-        """Requests that are decoded, and that wait."""
+        """Number of requests that are being decoded, and of those that wait."""
         with self._wake:
             return len(self._active), len(self._waiting)
 
-    def submit(self, requests: list[Request]) -> list[Job]:
-        """Put requests in line, all or none; called from an event loop.
+    def submit(self, requests: list[Request]) -> list[RequestState]:
+        """Queue requests, all or none; called from an event loop.
+
+        Args:
+            requests: what to decode.
+
+        Returns:
+            A state for each request.
 
         Raises:
-            Busy: if the line has no room for them.
+            QueueFull: if the queue has no room for them.
         """
         loop, deadline = asyncio.get_running_loop(), time.monotonic() + self.seconds
-        mask = self.speaker.special.mask
-        jobs = [Job(request, deadline, mask, loop) for request in requests]
+        mask = self.chat_model.special.mask
+        states = [RequestState(request, deadline, mask, loop) for request in requests]
         with self._wake:
-            free = self.slots - len(self._active)
-            if len(self._waiting) + len(jobs) > self.line + free:
-                raise Busy
-            self._waiting.extend(jobs)
+            free = self.max_batch_size - len(self._active)
+            if len(self._waiting) + len(states) > self.max_queue + free:
+                raise QueueFull
+            self._waiting.extend(states)
             self._wake.notify()
-        return jobs
+        return states
 
-    def cancel(self, job: Job) -> None:
-        """Give a job's slot, or its place in the line, to others; harmless when it is done."""
+    def cancel(self, state: RequestState) -> None:
+        """Give a request's place in the batch or queue to others; harmless when it is done."""
         with self._wake:
-            job.cancelled = True
+            state.cancelled = True
             self._wake.notify()
 
     def close(self) -> None:
-        """Stop after the step that is being taken; jobs that are left fail."""
+        """Stop after the current step; requests that are left fail."""
         with self._wake:
             self._closed = True
             self._wake.notify()
         self._thread.join()
 
-    def _new_session(self) -> Session:
-        special = self.speaker.special
-        return Session(self.speaker.model, special.mask, special.pad)
+    def _new_sampler(self) -> Sampler:
+        return Sampler(self.chat_model.model, self.chat_model.special)
 
     def _run(self) -> None:
         while self._admit():
             try:
-                steps = self._session.step()
+                steps = self._sampler.step()
             except Exception as error:
-                # One batch's misfortune, such as no memory, must not end the server.
-                self._end(list(self._active.values()), Failed(f"{type(error).__name__}: {error}"))
-                self._active, self._session = {}, self._new_session()
+                # An error in one batch, such as no memory, must not end the server.
+                failed = DecodingFailed(f"{type(error).__name__}: {error}")
+                self._end(list(self._active.values()), failed)
+                self._active, self._sampler = {}, self._new_sampler()
                 continue
             for step in steps:
-                job = self._active[step.row]
-                for place, token in zip(step.places, step.tokens, strict=True):
-                    job.written[place] = token
+                state = self._active[step.row]
+                for position, token in zip(step.positions, step.tokens, strict=True):
+                    state.written[position] = token
                 if step.completion is not None:
-                    job.completion = step.completion
+                    state.completion = step.completion
                     with self._wake:
                         del self._active[step.row]
-                job.notify()
+                state.notify()
 
     def _admit(self) -> bool:
-        """Let rows go and come; waits until there is something to do. False ends the thread."""
+        """Remove and add rows; waits until there is something to do. False ends the thread."""
         with self._wake:
             while True:
                 self._expire()
-                for row in [row for row, job in self._active.items() if job.cancelled or job.done]:
-                    self._session.remove(row)
+                ended = [
+                    row for row, state in self._active.items() if state.cancelled or state.done
+                ]
+                for row in ended:
+                    self._sampler.remove(row)
                     del self._active[row]
                 self._waiting = deque(
-                    job for job in self._waiting if not job.cancelled and not job.done
+                    state for state in self._waiting if not state.cancelled and not state.done
                 )
-                while self._waiting and len(self._active) < self.slots:
+                while self._waiting and len(self._active) < self.max_batch_size:
                     self._start(self._waiting.popleft())
                 if self._closed:
                     left = [*self._active.values(), *self._waiting]
-                    self._end(left, Failed("the server is stopping"))
+                    self._end(left, DecodingFailed("the server is stopping"))
                     return False
                 if self._active:
                     return True
                 self._wake.wait()
 
-    def _start(self, job: Job) -> None:
+    def _start(self, state: RequestState) -> None:
         try:
-            self._active[self._session.add(job.request)] = job
+            self._active[self._sampler.add(state.request)] = state
         except ValueError as error:
-            self._end([job], error)
+            self._end([state], error)
 
     def _expire(self) -> None:
         late = [
-            job
-            for job in (*self._active.values(), *self._waiting)
-            if time.monotonic() > job.deadline
+            state
+            for state in (*self._active.values(), *self._waiting)
+            if time.monotonic() > state.deadline
         ]
-        self._end(late, OutOfTime(f"not finished within {self.seconds:g} s"))
+        self._end(late, RequestTimeout(f"not finished within {self.seconds:g} s"))
 
-    def _end(self, jobs: list[Job], error: Exception) -> None:
-        for job in jobs:
-            job.error = error
-            job.notify()
+    def _end(self, states: list[RequestState], error: Exception) -> None:
+        for state in states:
+            state.error = error
+            state.notify()

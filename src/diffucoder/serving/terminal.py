@@ -12,7 +12,7 @@ from rich.text import Text
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import Completion, Request, Step, stream
-from diffucoder.serving.speaker import Speaker
+from diffucoder.serving.chat_model import ChatModel
 
 MASKED = "\u2591"
 # Style of a token by the steps since it was revealed; older ones have none.
@@ -27,8 +27,15 @@ class Canvas:
     Args:
         canvas: given tokens and masks.
         mask: the mask token.
-        ends: tokens after which nothing is shown.
-        text_of: a token as text.
+        ends: tokens from which on nothing is shown.
+        text_of: gives the text of a single token.
+
+    Attributes:
+        tokens: the tokens so far, None where a position is masked.
+        revealed: the step that revealed each position; long ago for given ones.
+        ends: as given.
+        text_of: as given.
+        step: the current step.
     """
 
     def __init__(
@@ -42,9 +49,9 @@ class Canvas:
     def take(self, step: Step) -> None:
         """Write what a step revealed."""
         self.step = step.step
-        for place, token in zip(step.places, step.tokens, strict=True):
-            self.tokens[place] = token
-            self.revealed[place] = step.step
+        for position, token in zip(step.positions, step.tokens, strict=True):
+            self.tokens[position] = token
+            self.revealed[position] = step.step
 
     def render(self) -> Text:
         """Masks dim, fresh tokens bright; nothing from the end token on."""
@@ -61,43 +68,43 @@ class Canvas:
 
 
 def converse(
-    speaker: Speaker,
+    chat_model: ChatModel,
     config: DecodingParams,
     max_tokens: int,
     seed: int,
     console: Console,
     seconds_between: float = 0.0,
 ) -> None:
-    """Answer a person turn by turn, or, where no person sits, the whole input at once.
+    """Answer a terminal turn by turn, and other input all at once.
 
-    The oldest turns are forgotten when the context has no room for them and an answer.
+    The oldest turns are dropped when the context has no room for them and an answer.
 
     Args:
-        speaker: who answers.
-        config: how answers are decoded.
-        max_tokens: of an answer.
-        seed: of the draws.
+        chat_model: the checkpoint that answers.
+        config: how to decode answers.
+        max_tokens: length of an answer, in tokens.
+        seed: random seed.
         console: where answers are written.
-        seconds_between: least time that a step is shown.
+        seconds_between: least time for which a step is shown, in seconds.
 
     Raises:
-        BadData: for a question that has no room in the context, or holds a special token's text.
+        BadData: for a question that has no room in the context, or contains a special token's text.
     """
-    draws = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     messages: list[dict[str, str]] = []
-    for asked in _turns(console):
-        messages.append({"role": "user", "content": asked})
-        prompt = speaker.chat(messages)
-        while len(messages) > 2 and len(prompt) + max_tokens > speaker.context:
+    for question in _turns(console):
+        messages.append({"role": "user", "content": question})
+        prompt = chat_model.chat(messages)
+        while len(messages) > 2 and len(prompt) + max_tokens > chat_model.context:
             messages = messages[2:]
-            prompt = speaker.chat(messages)
-        canvas = speaker.canvas(prompt, max_tokens)
-        request = Request(prompt, canvas, config, speaker.special.turn_end, draws)
-        completion = denoise(speaker, request, console, seconds_between)
+            prompt = chat_model.chat(messages)
+        canvas = chat_model.canvas(prompt, max_tokens)
+        request = Request(prompt, canvas, config, chat_model.special.turn_end, generator)
+        completion = denoise(chat_model, request, console, seconds_between)
         if completion is None:
             messages.pop()
         else:
-            answer = speaker.decode(completion.tokens)
+            answer = chat_model.decode(completion.tokens)
             messages.append({"role": "assistant", "content": answer})
 
 
@@ -107,41 +114,39 @@ def _turns(console: Console) -> Iterator[str]:
         return
     while True:
         try:
-            asked = console.input("[bold]> [/bold]").strip()
+            question = console.input("[bold]> [/bold]").strip()
         except (EOFError, KeyboardInterrupt):
             return
-        if not asked:
+        if not question:
             return
-        yield asked
+        yield question
 
 
 def denoise(
-    speaker: Speaker, request: Request, console: Console, seconds_between: float = 0.0
+    chat_model: ChatModel, request: Request, console: Console, seconds_between: float = 0.0
 ) -> Completion | None:
     """Answer a request; on a terminal show every step, elsewhere write the answer alone.
 
     An interrupt ends the answer and not the program.
 
     Args:
-        speaker: who answers.
-        request: what is asked.
-        console: where it is written.
-        seconds_between: least time that a step is shown.
+        chat_model: the checkpoint that answers.
+        request: what to decode.
+        console: where the answer is written.
+        seconds_between: least time for which a step is shown, in seconds.
 
     Returns:
         The completion, or None if it was interrupted.
     """
-    special, began = speaker.special, time.monotonic()
+    special, start = chat_model.special, time.monotonic()
     ends = (request.end_token_id, special.end_of_text, special.pad)
-    canvas = Canvas(request.canvas, special.mask, ends, speaker.text_of)
+    canvas = Canvas(request.canvas, special.mask, ends, chat_model.text_of)
     completion, steps = None, 0
     try:
         with Live(
             console=console, auto_refresh=False, transient=True, vertical_overflow="crop"
         ) as live:
-            for step in _paced(
-                stream(speaker.model, [request], special.mask, special.pad), seconds_between
-            ):
+            for step in _paced(stream(chat_model.model, [request], special), seconds_between):
                 canvas.take(step)
                 completion, steps = step.completion, steps + 1
                 if console.is_terminal:
@@ -150,22 +155,22 @@ def denoise(
         console.print("interrupted", style="dim")
         return None
     assert completion is not None
-    text = speaker.decode(completion.tokens)
+    text = chat_model.decode(completion.tokens)
     if not console.is_terminal:
         console.file.write(f"{text}\n")
     else:
         console.out(_harmless(text), highlight=False)
         written = sum(step >= 0 for step in completion.reveal_step.tolist())
-        seconds = max(time.monotonic() - began, 1e-9)
-        told = (
+        seconds = max(time.monotonic() - start, 1e-9)
+        summary = (
             f"{written} tokens in {steps} steps, {seconds:.1f} s, {written / seconds:.0f} tokens/s"
         )
-        console.print(told, style="dim", highlight=False)
+        console.print(summary, style="dim", highlight=False)
     return completion
 
 
 def _harmless(text: str) -> str:
-    """Without characters that would command the terminal, which a model could write."""
+    """Replace control characters, with which a model could command the terminal."""
     return _CONTROLS.sub("\ufffd", text)
 
 

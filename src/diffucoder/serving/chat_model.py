@@ -1,4 +1,4 @@
-"""A checkpoint that is asked in text and answers in text."""
+"""A checkpoint that takes text and returns text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 from pydantic import ValidationError
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data.tokenizer import (
@@ -25,35 +24,38 @@ from diffucoder.decoding.infilling import Filling, fill
 from diffucoder.errors import BadCheckpoint, BadData, BadParameters
 from diffucoder.model import load
 
-# Combinations of lengths that are tried together for the holes of one text.
-MOST_COMBINATIONS = 512
+# Most combinations of lengths that are tried together for the holes of one text.
+MAX_COMBINATIONS = 512
 
 
 @dataclass(frozen=True)
-class Speaker:
+class ChatModel:
     """A loaded checkpoint.
 
     Attributes:
-        name: what it was loaded from.
-        model: bidirectional, in evaluation mode.
-        tokenizer: its tokenizer.
-        special: its special tokens.
-        text_of: a token as text by itself.
+        name: the path or hub name that it was loaded from.
+        model: a bidirectional model in evaluation mode.
+        tokenizer: the model's tokenizer.
+        special: ids of its special tokens.
+        text_of: gives the text of a single token.
     """
 
     name: str
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     special: SpecialIds
     text_of: Callable[[int], str]
 
     @property
     def context(self) -> int:
-        """Tokens of prompt and canvas together."""
+        """Most tokens of prompt and canvas together."""
         return self.model.config.max_position_embeddings
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """A conversation as a prompt, up to where the assistant's answer begins.
+
+        Args:
+            messages: the turns, each with `role` and `content`.
 
         Raises:
             BadData: for a message with the text of a special token, a conversation that the chat
@@ -67,17 +69,21 @@ class Speaker:
             raise BadData(f"the chat template of {self.name} refuses this: {error}") from error
 
     def encode(self, text: str) -> list[int]:
-        """A text to go on with; what looks like a special token in it is plain text."""
+        """Tokens of a text to continue; what looks like a special token in it is plain text."""
         return next(encode_texts(self.tokenizer, [text]))
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Tokens as text, without special tokens."""
+        """The text of tokens, without special tokens."""
         return self.tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
     def canvas(self, prompt: Sequence[int], tokens: int) -> list[int]:
-        """As many masks after a prompt as are wanted and have room.
+        """Masks to put after a prompt: as many as are wanted and have room.
+
+        Args:
+            prompt: tokens of the prompt.
+            tokens: number of masks that are wanted.
 
         Raises:
             BadData: if the prompt leaves no room.
@@ -96,10 +102,10 @@ class Speaker:
         """Fill every `<|mask|>` in a text.
 
         Args:
-            text: what is given, with `<|mask|>` for each hole.
-            lengths: tokens to try for each hole.
+            text: the given text, with `<|mask|>` for each hole.
+            lengths: lengths to try for each hole, in tokens.
             config: how to decode.
-            seed: of the draws.
+            seed: random seed.
 
         Returns:
             The whole text, and what was written into it. A text that begins with a hole is
@@ -113,22 +119,14 @@ class Speaker:
         holes = len(parts) - 1
         if not holes:
             raise BadData(f"the text has no hole: write {MASK} where something is missing")
-        if len(lengths) ** holes > MOST_COMBINATIONS:
+        if len(lengths) ** holes > MAX_COMBINATIONS:
             raise BadData(
                 f"{len(lengths)} lengths in {holes} holes are {len(lengths) ** holes} combinations "
-                f"and at most {MOST_COMBINATIONS} are tried: give fewer lengths"
+                f"and at most {MAX_COMBINATIONS} are tried: give fewer lengths"
             )
         parts[0] = parts[0] or [self.special.end_of_text]
-        filling = fill(
-            self.model,
-            parts,
-            [lengths] * holes,
-            config,
-            self.special.mask,
-            self.special.end_of_text,
-            self.special.pad,
-            torch.Generator().manual_seed(seed),
-        )[0]
+        generator = torch.Generator().manual_seed(seed)
+        filling = fill(self.model, parts, [lengths] * holes, config, self.special, generator)[0]
         given = text.split(MASK)
         filled = [
             self.decode(hole) + part for hole, part in zip(filling.holes, given[1:], strict=True)
@@ -136,22 +134,22 @@ class Speaker:
         return given[0] + "".join(filled), filling
 
     def pieces(self, completion: Completion) -> list[str]:
-        """Each token of a completion as text."""
+        """The text of each token of a completion."""
         return [self.text_of(token) for token in completion.tokens]
 
 
-def open_speaker(path: str | Path, device: str | None = None) -> Speaker:
-    """Load a checkpoint to be asked.
+def load_chat_model(path: str | Path, device: str | None = None) -> ChatModel:
+    """Load a checkpoint to chat with.
 
     Args:
         path: a directory in any layout that `diffucoder.model.load` takes, or a hub name.
-        device: where it computes; a GPU if there is one, if not given.
+        device: the device to compute on; if not given, a GPU if there is one.
 
     Raises:
         BadCheckpoint: if it cannot be loaded, is autoregressive, or lacks special tokens.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
     model, tokenizer = load(path, dtype=dtype)
     if getattr(model.config, "is_causal", True):
         raise BadCheckpoint(
@@ -162,18 +160,19 @@ def open_speaker(path: str | Path, device: str | None = None) -> Speaker:
         special = special_ids(tokenizer)
     except BadData as error:
         raise BadCheckpoint(f"{path}: {error}") from error
-    return Speaker(str(path), model.to(place), tokenizer, special, token_texts(tokenizer))
+    return ChatModel(str(path), model.to(target), tokenizer, special, token_texts(tokenizer))
 
 
-def pace(
+def decoding_params(
     tokens_per_step: int = 1, block_length: int | None = None, **options: Any
 ) -> DecodingParams:
     """How to decode canvases of any length.
 
     Args:
-        tokens_per_step: revealed at each step.
-        block_length: tokens of a block, a multiple of `tokens_per_step`; None is one block.
-        **options: of `DecodingParams`, but for the length and the steps.
+        tokens_per_step: number of tokens to reveal per step.
+        block_length: length of a block in tokens, a multiple of `tokens_per_step`; None is one
+            block.
+        **options: further fields of `DecodingParams`, but for the length and the steps.
 
     Raises:
         BadParameters: for options that `DecodingParams` refuses.
@@ -187,7 +186,7 @@ def pace(
             **{"rule": "entropy", "eps": 0.0, "drop_after_end": True, "max_padding": 0.1} | options,
         )
     except ValidationError as error:
-        told = "; ".join(
+        mistakes = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'decoding'}: {e['msg']}" for e in error.errors()
         )
-        raise BadParameters(told) from error
+        raise BadParameters(mistakes) from error
