@@ -26,12 +26,12 @@ def answer(checkpoint: str | Path, prompt: str, tokens: int = 44, seed: int = 0)
         config=DecodingParams(rule="entropy", max_new_tokens=tokens, steps=tokens, eps=0),
         end_token_id=special.turn_end,
         generator=torch.Generator().manual_seed(seed),
-        alternatives=4,  # recorded beside the chosen token
+        top_logprobs=4,  # most probable tokens to record beside the chosen one
     )
     canvas = ["·"] * tokens
-    for step in stream(model, [request], special.mask, special.pad):
-        for place, token in zip(step.places, step.tokens, strict=True):
-            canvas[place] = text_of(token)
+    for step in stream(model, [request], special):
+        for position, token in zip(step.positions, step.tokens, strict=True):
+            canvas[position] = text_of(token)
         print(f"{step.step + 1:>3} {''.join(canvas)!r}")
         if step.completion:
             return step.completion

@@ -17,14 +17,14 @@ from diffucoder.model.load import load_tokenizer
 from diffucoder.report import viewer
 
 
-def describe(found: trace.Trace, text_of: Callable[[int], str]) -> str:
+def describe(found: trace.DecodingTrace, text_of: Callable[[int], str]) -> str:
     """One line per reveal, least certain last; and how much went from left to right."""
     lines = []
     for row in sorted(range(len(found.token)), key=lambda row: -found.probability[row]):
         others = ", ".join(
             f"{text_of(token)!r} {probability:.0%}"
             for token, probability in zip(
-                found.alternatives[row], found.alternative_probabilities[row], strict=True
+                found.top_tokens[row], found.top_probabilities[row], strict=True
             )
         )
         lines.append(
@@ -37,7 +37,7 @@ def describe(found: trace.Trace, text_of: Callable[[int], str]) -> str:
     return "\n".join(lines)
 
 
-def page(title: str, found: trace.Trace, text_of: Callable[[int], str]) -> str:
+def page(title: str, found: trace.DecodingTrace, text_of: Callable[[int], str]) -> str:
     """The viewer of the report, as a page of its own."""
     written = dict(
         zip(found.position, zip(found.token, found.reveal_step, strict=True), strict=True)
@@ -45,7 +45,7 @@ def page(title: str, found: trace.Trace, text_of: Callable[[int], str]) -> str:
     places = sorted(written)
     # The viewer counts positions from 0 without gaps; these reveals fill a canvas of masks.
     pieces = [text_of(written[place][0]) for place in places]
-    others = [[text_of(token) for token in row] for row in found.alternatives]
+    others = [[text_of(token) for token in row] for row in found.top_tokens]
     steps = [written[place][1] for place in places]
     return viewer.page(title, viewer.watched(pieces, steps, found, others))
 
