@@ -74,8 +74,8 @@ def run_studies(seed: int, folder: Path, env: str, changes: str) -> None:
 PARTS = {
     "completions": "07_model_output/completions.parquet",
     "sweep": "07_model_output/temperature_completions.parquet",
-    "noise": "08_reporting/estimator_noise.parquet",
-    "passes": "08_reporting/ablation_pass_rates.parquet",
+    "noise": "08_reporting/studies/estimator_noise.parquet",
+    "passes": "08_reporting/studies/ablation_pass_rates.parquet",
 }
 
 

@@ -77,7 +77,7 @@ def test_default_pipeline_is_all_stages_and_closed() -> None:
     assert len(default.nodes) == sum(len(pipelines[stage].nodes) for stage in STAGES)
     free = data_inputs(default.inputs())
     catalog = loader("local")["catalog"]
-    assert {catalog[name]["type"].rsplit(".", 1)[1] for name in free} == {"OptionalDataset"}
+    assert {catalog[name]["type"].rsplit(".", 1)[1] for name in free} == {"StudiesDataset"}
 
 
 def test_every_stage_is_a_namespace_of_its_nodes() -> None:

@@ -120,7 +120,7 @@ def test_from_sweep_to_report(
         pass_at_k,
         DATA_REPORT,
         *drawn,
-        *[None] * 6,
+        {},
         settings,
     )
     assert page.startswith("<!doctype html>")

@@ -124,12 +124,7 @@ def write_report(
     pass_rate_figure: "go.Figure",
     temperature_figure: "go.Figure",
     ar_figure: "go.Figure",
-    estimator_noise: pd.DataFrame | None,
-    estimator_cost: pd.DataFrame | None,
-    estimator_figure: "go.Figure | None",
-    ablation_summary: pd.DataFrame | None,
-    ablation_figure: "go.Figure | None",
-    ablation_pass_rates: pd.DataFrame | None,
+    studies: dict[str, Any],
     parameters: dict[str, Any],
 ) -> str:
     """The page that tells the run from top to bottom; the studies' part if they were run."""
@@ -144,8 +139,8 @@ def write_report(
         temperature_completions,
         order,
         analysis.half_step_temperature,
-        estimator_noise,
-        ablation_pass_rates,
+        studies.get("estimator_noise"),
+        studies.get("ablation_pass_rates"),
     )
     return report.render(
         pass_at_k=pass_at_k,
@@ -161,7 +156,11 @@ def write_report(
             "autoregressiveness": ar_figure,
         },
         studies=report.Studies(
-            estimator_noise, estimator_cost, estimator_figure, ablation_summary, ablation_figure
+            noise=studies.get("estimator_noise"),
+            cost=studies.get("estimator_cost"),
+            estimators=studies.get("estimator_figure"),
+            cells=studies.get("ablation_summary"),
+            curves=studies.get("ablation_figure"),
         ),
         data_report=data_report,
         notes=evaluation_notes,

@@ -4,14 +4,6 @@ from kedro.pipeline import Node, Pipeline
 
 from diffucoder.pipelines.analysis import nodes
 
-STUDIES = [
-    "estimator_noise_if_measured",
-    "estimator_cost_if_measured",
-    "estimator_figure_if_measured",
-    "ablation_summary_if_measured",
-    "ablation_figure_if_measured",
-    "ablation_pass_rates_if_measured",
-]
 FIGURES = ["losses_figure", "reward_figure", "pass_rate_figure", "temperature_figure", "ar_figure"]
 
 
@@ -56,7 +48,7 @@ def create_pipeline() -> Pipeline:
                     "temperature_pass_at_k",
                     "data_report",
                     *FIGURES,
-                    *STUDIES,
+                    "studies",
                     "parameters",
                 ],
                 "report",
