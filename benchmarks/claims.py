@@ -20,8 +20,8 @@ import pandas as pd
 from seeds import ROOT, between_markers, run_chain
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.measures import HALF, full_steps, orders
-from diffucoder.studies.claims import Claim, Tables, all_claims
+from diffucoder.evaluation.measures import HALF, completion_orders, full_steps
+from diffucoder.studies.claims import Claim, Measurements, all_claims
 
 PAGE = ROOT / "docs" / "results.md"
 MARKERS = ("<!-- claims:begin -->", "<!-- claims:end -->")
@@ -75,7 +75,7 @@ PARTS = {
     "completions": "07_model_output/completions.parquet",
     "sweep": "07_model_output/temperature_completions.parquet",
     "noise": "08_reporting/studies/estimator_noise.parquet",
-    "passes": "08_reporting/studies/ablation_pass_rates.parquet",
+    "pass_rates": "08_reporting/studies/ablation_pass_rates.parquet",
 }
 
 
@@ -84,14 +84,19 @@ def is_complete(folder: Path) -> bool:
     return all((folder / part).exists() for part in PARTS.values())
 
 
-def read(folder: Path) -> Tables:
+def read(folder: Path) -> Measurements:
     """The tables of one seed."""
     tables = {name: pd.read_parquet(folder / part) for name, part in PARTS.items()}
     sweep = tables["sweep"]
     half = float(sweep.loc[sweep["decoding"] == HALF, "temperature"].iloc[0])
-    order = orders(full_steps(sweep), [1])
-    return Tables(
-        tables["completions"], sweep, order, half, noise=tables["noise"], passes=tables["passes"]
+    order = completion_orders(full_steps(sweep), [1])
+    return Measurements(
+        tables["completions"],
+        sweep,
+        order,
+        half,
+        noise=tables["noise"],
+        pass_rates=tables["pass_rates"],
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from diffucoder.data.problems import Problem
 from diffucoder.data.tabular import read_rows
-from diffucoder.evaluation.scoring import unjudgeable
+from diffucoder.evaluation.scoring import find_untestable
 from diffucoder.evaluation.suites import SUITES
 from diffucoder.evaluation.suites.plus import LEFT_OUT
 from diffucoder.progress import track
@@ -70,7 +70,7 @@ def judge(
 ) -> tuple[dict[str, str], tuple[int, int], dict[str, str]]:
     """Problems that cannot be judged, (tests passed, tests), and references that do not pass."""
     contained_only = SUITES[name].trust == "contained_only"
-    exceptions = unjudgeable(problems, sandbox) if contained_only else {}
+    exceptions = find_untestable(problems, sandbox) if contained_only else {}
     judged = [problem for problem in problems if problem.problem_id not in exceptions]
     programs = (problem.program(problem.reference) for problem in judged)
     verdicts = list(track(sandbox.stream(programs), name, len(judged)))

@@ -21,7 +21,7 @@ def test_pass_at_k_is_the_mean_over_problems(
         for problem, values in passed.items()
         for sample, value in enumerate(values)
     ]
-    found = measures.estimates(pd.DataFrame(rows), KEYS, [1, 2, 3], bootstrap, seed=0)
+    found = measures.estimate_pass_at_k(pd.DataFrame(rows), [1, 2, 3], bootstrap, seed=0, keys=KEYS)
     assert list(found["k"]) == [1, 2]  # nobody has three samples
     assert found["mean"].tolist() == pytest.approx([0.5, 2 / 3])
     assert (found["low"] <= found["mean"]).all()
@@ -33,20 +33,20 @@ def test_k_is_limited_by_the_problem_with_the_fewest_samples(
     make_row: Callable[..., dict[str, Any]], bootstrap: BootstrapParams
 ) -> None:
     rows = [make_row(sample=0), make_row(sample=1), make_row(problem_id="p1")]
-    found = measures.estimates(pd.DataFrame(rows), KEYS, [1, 2], bootstrap, seed=0)
+    found = measures.estimate_pass_at_k(pd.DataFrame(rows), [1, 2], bootstrap, seed=0, keys=KEYS)
     assert list(found["k"]) == [1]
 
 
 def test_estimates_of_nothing_are_an_empty_table(
     completions: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    found = measures.estimates(completions.iloc[:0], KEYS, [1], bootstrap, seed=0)
+    found = measures.estimate_pass_at_k(completions.iloc[:0], [1], bootstrap, seed=0, keys=KEYS)
     assert found.empty
     assert "mean" in found.columns
 
 
 def test_left_to_right_scores_one_and_its_mirror_less(sweep: pd.DataFrame) -> None:
-    found = measures.orders(measures.full_steps(sweep), [1])
+    found = measures.completion_orders(measures.full_steps(sweep), [1])
     by_temperature = found.groupby(["kind", "temperature"])["value"].mean()
     assert by_temperature["local", 0.2] == 1
     assert by_temperature["global", 0.2] == 1
@@ -60,7 +60,7 @@ def test_the_steps_after_a_completion_do_not_count(
 ) -> None:
     # Filler was revealed at steps 0 and 1; the completion itself went left to right.
     row = make_row(reveal_step=[2, 3, 5])
-    found = measures.orders(pd.DataFrame([row]), [1])
+    found = measures.completion_orders(pd.DataFrame([row]), [1])
     assert found["value"].tolist() == [1.0, 1.0]
 
 
@@ -68,13 +68,13 @@ def test_completions_without_an_order_are_left_out(
     make_row: Callable[..., dict[str, Any]],
 ) -> None:
     row = make_row(length=1, reveal_step=[0])
-    assert measures.orders(pd.DataFrame([row]), [1]).empty
+    assert measures.completion_orders(pd.DataFrame([row]), [1]).empty
 
 
 def test_summary_of_orders_counts_completions_and_problems(
     sweep: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    values = measures.orders(measures.full_steps(sweep), [1])
+    values = measures.completion_orders(measures.full_steps(sweep), [1])
     found = measures.summarise_orders(values, bootstrap, seed=0)
     assert len(found) == 2 * 2 * 2  # checkpoints, temperatures, kinds
     assert set(found["n_problems"]) == {6}

@@ -42,7 +42,7 @@ def test_rewards_show_every_part_and_leave_out_panels_without_numbers() -> None:
 def test_pass_rates_draw_each_estimate_with_its_interval(
     completions: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    estimates = measures.estimates(completions, KEYS, [1], bootstrap, seed=0)
+    estimates = measures.estimate_pass_at_k(completions, [1], bootstrap, seed=0, keys=KEYS)
     figure = figures.pass_rates(estimates)
     assert [trace.name for trace in figure.data] == ["adapted", "instruct", "coupled-GRPO"]
     grpo = figure.data[2]
@@ -57,14 +57,14 @@ def test_temperature_curves_are_ordered_by_temperature(
     sweep: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
     full = measures.full_steps(sweep).iloc[::-1]
-    estimates = measures.estimates(full, KEYS, [1, 2], bootstrap, seed=0)
+    estimates = measures.estimate_pass_at_k(full, [1, 2], bootstrap, seed=0, keys=KEYS)
     figure = figures.temperatures(estimates)
     assert [note.text for note in figure.layout.annotations] == ["pass@1", "pass@2"]
     assert all(list(trace.x) == [0.2, 1.0] for trace in figure.data)
 
 
 def test_ar_figure_has_both_kinds(sweep: pd.DataFrame, bootstrap: BootstrapParams) -> None:
-    values = measures.orders(measures.full_steps(sweep), [1, 2])
+    values = measures.completion_orders(measures.full_steps(sweep), [1, 2])
     figure = figures.autoregressiveness(measures.summarise_orders(values, bootstrap, seed=0))
     assert len(figure.data) == 2 * 2 * 2  # kinds, k, checkpoints
     assert {trace.line.dash for trace in figure.data} == {"solid", "dash"}

@@ -17,7 +17,8 @@ import pytest
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation import measures
 from diffucoder.report import figures, report
-from diffucoder.studies.claims import Tables, all_claims
+from diffucoder.report.inputs import RunTables, Studies
+from diffucoder.studies.claims import Measurements, all_claims
 
 KEYS = ["checkpoint", "suite", "decoding", "temperature", "steps"]
 SHOW_SCRIPT = "<script>window.shown = 1</script>"
@@ -55,12 +56,12 @@ NOTES = {
 }
 
 
-Render = Callable[[report.Studies], str]
+Render = Callable[[Studies], str]
 
 
 @pytest.fixture(scope="module")
 def page(render: Render) -> str:
-    return render(report.Studies())
+    return render(Studies())
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,9 @@ def render(
     reveals: pd.DataFrame,
     bootstrap: BootstrapParams,
 ) -> Render:
-    pass_at_k = measures.estimates(completions, KEYS, [1], bootstrap, seed=0)
-    sweep_pass_at_k = measures.estimates(sweep, KEYS, [1, 2], bootstrap, seed=0)
-    order = measures.orders(measures.full_steps(sweep), [1])
+    pass_at_k = measures.estimate_pass_at_k(completions, [1], bootstrap, seed=0, keys=KEYS)
+    sweep_pass_at_k = measures.estimate_pass_at_k(sweep, [1, 2], bootstrap, seed=0, keys=KEYS)
+    order = measures.completion_orders(measures.full_steps(sweep), [1])
     metrics = pd.DataFrame(
         {"step": [1, 1, 2], "name": ["loss", "reward", "loss"], "value": [2.0, 0.5, 1.0]}
     )
@@ -85,18 +86,10 @@ def render(
             measures.summarise_orders(order, bootstrap, seed=0)
         ),
     }
-    return lambda studies: report.render(
-        pass_at_k=pass_at_k,
-        sweep_pass_at_k=sweep_pass_at_k,
-        claims=all_claims([Tables(completions, sweep, order, 0.2)], bootstrap, seed=0),
-        samples=report.sample_problems(completions),
-        traces=report.traces(sweep, reveals),
-        figures=drawn,
-        studies=studies,
-        data_report=DATA_REPORT,
-        notes=NOTES,
-        parameters={"seed": 7, "evaluation": {"sampled": {"top_p": 0.95}, "ks": [1]}},
-    )
+    tables = RunTables(completions, pass_at_k, NOTES, sweep, reveals, sweep_pass_at_k, DATA_REPORT)
+    claims = all_claims([Measurements(completions, sweep, order, 0.2)], bootstrap, seed=0)
+    parameters = {"seed": 7, "evaluation": {"sampled": {"top_p": 0.95}, "ks": [1]}}
+    return lambda studies: report.render(tables, drawn, studies, claims, parameters)
 
 
 def text_of(page: str) -> str:
@@ -136,18 +129,18 @@ def test_studies_are_shown_where_they_were_run(page: str, render: Render) -> Non
     noise |= {"measure": "squared_error", "mean": 0.123456, "low": 0.1, "high": 0.2, "n": 32}
     cost = {"estimator": "coupled", "forwards": 3, "completions": 4}
     cost |= {"seconds": 0.25, "activations_mb": 12.0}
-    cell = {"cell": "coupled", "measure": "pass@1 gain", "at": "equal steps"}
+    cell = {"cell": "coupled", "measure": "pass@1 gain", "budget": "equal steps"}
     cell |= {"mean": 0.07, "low": 0.01, "high": 0.13, "seeds": 3}
-    lab = report.Studies(pd.DataFrame([noise]), pd.DataFrame([cost]), go.Figure())
-    shown = text_of(render(lab))
+    lab = {
+        "estimator_noise": pd.DataFrame([noise]),
+        "estimator_cost": pd.DataFrame([cost]),
+        "estimator_figure": go.Figure(),
+    }
+    shown = text_of(render(Studies(**lab)))
     assert "coupled 6 token squared error 0.123 0.1 to 0.2 32" in shown
     assert "coupled 3 0.25 12 MB" in shown and "Ablation" not in shown
-    both = report.Studies(*lab_parts(lab), pd.DataFrame([cell]), go.Figure())
+    both = Studies(**lab, ablation_summary=pd.DataFrame([cell]), ablation_figure=go.Figure())
     assert "coupled pass@1 gain equal steps 0.07 0.01 to 0.13 3" in text_of(render(both))
-
-
-def lab_parts(studies: report.Studies) -> tuple[pd.DataFrame, pd.DataFrame, go.Figure]:
-    return studies.noise, studies.cost, studies.estimators
 
 
 class Elements(HTMLParser):
@@ -186,7 +179,7 @@ def test_nothing_points_outside(page: str) -> None:
 def test_headline_names_decodings_and_checkpoints(
     completions: pd.DataFrame, bootstrap: BootstrapParams
 ) -> None:
-    pass_at_k = measures.estimates(completions, KEYS, [1], bootstrap, seed=0)
+    pass_at_k = measures.estimate_pass_at_k(completions, [1], bootstrap, seed=0, keys=KEYS)
     found = report.headline(pass_at_k)
     assert set(found) == {"sampled", "greedy"}
     assert set(found["greedy"]) == {"adapted", "instruct", "grpo"}

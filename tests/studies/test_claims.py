@@ -4,14 +4,16 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.evaluation import BootstrapParams
-from diffucoder.evaluation.measures import full_steps, orders
-from diffucoder.studies.claims import Claim, Effect, Tables, all_claims, assess, verdict
+from diffucoder.evaluation.measures import completion_orders, full_steps
+from diffucoder.studies.claims import Claim, Effect, Measurements, all_claims, assess, verdict
 
 SWAP = {"instruct": "grpo", "grpo": "instruct"}
 
 
-def tables(completions: pd.DataFrame, sweep: pd.DataFrame, **studies: pd.DataFrame) -> Tables:
-    return Tables(completions, sweep, orders(full_steps(sweep), [1]), 0.2, **studies)
+def tables(completions: pd.DataFrame, sweep: pd.DataFrame, **studies: pd.DataFrame) -> Measurements:
+    return Measurements(
+        completions, sweep, completion_orders(full_steps(sweep), [1]), 0.2, **studies
+    )
 
 
 def find(claims: list[Claim], text: str) -> Claim:
@@ -121,7 +123,7 @@ def test_estimators_are_judged_by_the_ablation(
         for seed in (0, 1)
         for n in range(4)
     )
-    claims = all_claims([tables(completions, sweep, passes=passes)], bootstrap, 0)
+    claims = all_claims([tables(completions, sweep, pass_rates=passes)], bootstrap, 0)
     full = find(claims, "equal steps, full-mask")
     assert (full.verdict, full.seeds, full.problems) == ("supported", 2, 4)
     assert full.evidence == "full-mask: 25.0%; coupled: 75.0%; both started from 50.0%."

@@ -13,6 +13,8 @@ from diffucoder.evaluation.bootstrap import interval
 from diffucoder.evaluation.pass_at_k import pass_at_k
 
 PROBLEM = ["suite", "problem_id"]
+# What tells one estimate of pass@k from another.
+KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
 # Label of the decoding that takes half the steps; every other one of a sweep takes all.
 HALF = "half"
@@ -23,21 +25,21 @@ def full_steps(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["decoding"] != HALF]
 
 
-def estimates(
+def estimate_pass_at_k(
     completions: pd.DataFrame,
-    keys: Sequence[str],
     ks: Sequence[int],
     bootstrap: BootstrapParams,
     seed: int,
+    keys: Sequence[str] = KEYS,
 ) -> pd.DataFrame:
     """pass@k of each group of completions.
 
     Args:
-        completions: table with `keys`, `problem_id` and `passed`.
-        keys: columns that tell one group from another.
-        ks: the k of pass@k; one above the fewest samples of a problem is left out.
-        bootstrap: the intervals.
-        seed: of the resampling.
+        completions: Table with `keys`, `problem_id` and `passed`.
+        ks: The k of pass@k; one above the fewest samples of a problem is left out.
+        bootstrap: How the intervals are computed.
+        seed: Random seed of the resampling.
+        keys: Columns that tell one group from another.
 
     Returns:
         `keys`, k, mean, low, high, n_problems, n_samples (the fewest of a problem).
@@ -62,20 +64,34 @@ def estimates(
 
 
 def autoregressiveness(reveal_step: Sequence[int], k: int) -> dict[str, float]:
-    """`local` and `global` AR-ness@k of a completion.
+    """Both kinds of AR-ness@k of a completion.
+
+    Args:
+        reveal_step: The step at which each position was revealed.
+        k: The k of AR-ness@k.
+
+    Returns:
+        AR-ness by kind: `local` and `global`, each 0 to 1.
 
     Raises:
-        ValueError: if two positions share a step.
+        ValueError: If two positions share a step.
     """
     order = order_from_steps(reveal_step)
     return {"local": local_ar(order, k), "global": global_ar(order, k)}
 
 
-def orders(completions: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
-    """One row a completion, kind (`local`, `global`) and k, with the AR-ness as `value`.
+def completion_orders(completions: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
+    """AR-ness of each completion, in a row for each kind (`local`, `global`) and k.
 
     Only the positions of the completion count, not the filler after its end token. Completions
     shorter than two tokens have no order and are left out.
+
+    Args:
+        completions: Completions that revealed one token per step.
+        ks: The k of AR-ness@k; one that is not below the completion's length is left out.
+
+    Returns:
+        checkpoint, suite, problem_id, temperature, kind, k, value (0 to 1).
     """
     rows = []
     for row in completions[completions["length"] >= 2].itertuples():
@@ -100,9 +116,9 @@ def summarise_orders(values: pd.DataFrame, bootstrap: BootstrapParams, seed: int
     """Mean and interval of each checkpoint, temperature, kind and k.
 
     Args:
-        values: what `orders` returned.
-        bootstrap: the intervals.
-        seed: of the resampling.
+        values: What `completion_orders` returned.
+        bootstrap: How the intervals are computed.
+        seed: Random seed of the resampling.
 
     Returns:
         checkpoint, temperature, kind, k, mean, low, high, n_problems, n_completions.

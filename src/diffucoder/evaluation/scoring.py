@@ -52,7 +52,7 @@ def score(
     )
 
 
-def unjudgeable(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, str]:
+def find_untestable(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, str]:
     """Problems whose own reference does not pass here, with the reason, by `problem_id`.
 
     For suites whose tests run in the candidate's process: they need libraries that may not be

@@ -8,18 +8,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import nn
 
-from diffucoder.config.decoding import DecodingParams
-from diffucoder.config.engine import RankParams
 from diffucoder.decoding import trace
 from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.job import Job
+from diffucoder.evaluation.completions import TRACES, GenerationParams
 from diffucoder.evaluation.generation import answer, fill_in
 from diffucoder.model import load
 from diffucoder.progress import Meter
-
-TRACES = "traces"
 
 # Stated, so that a batch without a single token still has lists of numbers.
 SCHEMA = pa.schema(
@@ -45,11 +41,16 @@ SCHEMA = pa.schema(
 def work(job: Job, context: Context) -> None:
     """Answer this rank's share of `job.inputs["requests"]` into a part of `job.output`.
 
-    The job's parameters are `decodings` (label -> DecodingParams), `engine`, `trace` and
-    `infilling_lengths`; its inputs are the table of requests and a directory for each checkpoint
-    that the table names.
-    Traces, if asked for, go to a part of `traces` in `job.work`, each under
+    The other inputs are the directories of the checkpoints that the requests name. Traces, if
+    asked for, go to a part of `traces` in `job.work`, each under
     checkpoint/suite/problem/sample/decoding.
+
+    Args:
+        job: What to answer; its parameters are `GenerationParams`.
+        context: This rank.
+
+    Raises:
+        Interrupted: If the run is stopped; the next one decodes from the start.
     """
     requests = pd.read_parquet(job.inputs["requests"]).to_dict("records")
     name = f"part-{context.rank:05d}.parquet"
@@ -73,16 +74,22 @@ def _name(row: dict[str, Any]) -> str:
 def _answers(
     job: Job, context: Context, requests: list[dict[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
-    engine = RankParams.model_validate(job.parameters["engine"])
-    dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
+    params = GenerationParams.model_validate(job.parameters)
+    dtype = torch.bfloat16 if params.engine.precision == "bf16" else torch.float32
     # All ranks have nearly equal shares; the one that writes to the log stands for the others.
     meter = Meter("decode", len(requests)) if context.rank == 0 else None
     for checkpoint, asked in groupby(_sorted(requests), key=lambda row: row["checkpoint"]):
         model, tokenizer = load(job.inputs[checkpoint], dtype=dtype)
         model.to(context.device)
         for (label, style), rows in groupby(asked, key=lambda row: (row["decoding"], row["style"])):
-            decoding = DecodingParams.model_validate(job.parameters["decodings"][label])
-            answers = _answer(job, context, model, tokenizer, list(rows), decoding, style)
+            decoding, members = params.decodings[label], list(rows)
+            shard = (context.rank, context.world_size)
+            shared = (model, tokenizer, members, decoding)
+            answers = (
+                fill_in(*shared, params.infilling_lengths, job.seed, shard)
+                if style == "infilling"
+                else answer(*shared, job.seed, params.engine.micro_batch, shard, params.trace)
+            )
             for answered in answers:
                 yield answered
                 if context.stop_requested():
@@ -92,24 +99,6 @@ def _answers(
                     meter.advance(count, f"{checkpoint}, {label}")
     if meter:
         meter.close()
-
-
-def _answer(
-    job: Job,
-    context: Context,
-    model: nn.Module,
-    tokenizer: Any,
-    rows: list[dict[str, Any]],
-    decoding: DecodingParams,
-    style: str,
-) -> Iterator[list[dict[str, Any]]]:
-    shard = (context.rank, context.world_size)
-    if style == "infilling":
-        lengths = job.parameters["infilling_lengths"]
-        return fill_in(model, tokenizer, rows, decoding, lengths, job.seed, shard)
-    size = RankParams.model_validate(job.parameters["engine"]).micro_batch
-    trace = job.parameters["trace"]
-    return answer(model, tokenizer, rows, decoding, job.seed, size, shard, trace)
 
 
 def _sorted(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:

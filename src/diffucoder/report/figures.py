@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffucoder.config.checkpoints import CHECKPOINTS
+from diffucoder.evaluation.measures import full_steps
 from diffucoder.evaluation.palette import SERIES_COLOURS
 from diffucoder.evaluation.suites import suite_label
 
@@ -19,6 +20,32 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 # A curve is drawn over its raw values as the mean of this share of its points.
 SMOOTHING_SHARE = 0.04
+
+
+def draw_all(
+    metrics: Mapping[str, pd.DataFrame],
+    pass_at_k: pd.DataFrame,
+    sweep_pass_at_k: pd.DataFrame,
+    orders: pd.DataFrame,
+) -> dict[str, go.Figure]:
+    """Draw every figure that the report always has.
+
+    Args:
+        metrics: Metrics of each training stage, by name; `grpo` is the RL stage.
+        pass_at_k: pass@k of the evaluation stage.
+        sweep_pass_at_k: pass@k of the temperature sweep.
+        orders: AR-ness of the temperature sweep.
+
+    Returns:
+        `losses`, `rewards`, `pass_rates`, `temperatures` and `autoregressiveness`.
+    """
+    return {
+        "losses": losses({stage: table for stage, table in metrics.items() if stage != "grpo"}),
+        "rewards": rewards(metrics["grpo"]),
+        "pass_rates": pass_rates(pass_at_k),
+        "temperatures": temperatures(full_steps(sweep_pass_at_k)),
+        "autoregressiveness": autoregressiveness(orders),
+    }
 
 
 def losses(metrics: Mapping[str, pd.DataFrame]) -> go.Figure:

@@ -5,8 +5,7 @@ page's own policy forbids it any request.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,12 +13,20 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from diffucoder.config.analysis import AnalysisParams
 from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.decoding.trace import DecodingTrace
-from diffucoder.evaluation.measures import HALF, autoregressiveness, full_steps
+from diffucoder.evaluation.measures import (
+    HALF,
+    autoregressiveness,
+    completion_orders,
+    full_steps,
+)
 from diffucoder.evaluation.suites import suite_label
+from diffucoder.report.inputs import RunTables, Studies
 from diffucoder.report.viewer import environment, watched
-from diffucoder.studies.claims import Claim
+from diffucoder.studies.claims import Claim, Measurements, all_claims
+from diffucoder.tracking.flatten import flatten
 
 # Sample problems shown of each kind of outcome, and denoising traces.
 SAMPLES_PER_KIND = 2
@@ -33,43 +40,56 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Studies:
-    """What the pipelines `lab` and `ablation` found; None what was not measured.
+def write_report(
+    tables: RunTables,
+    figures: Mapping[str, go.Figure],
+    studies: Studies,
+    parameters: Mapping[str, Any],
+) -> str:
+    """Tell a run from top to bottom, and what the studies found if they were run.
 
-    Attributes:
-        noise: `diffucoder.studies.lab.EstimatorNoise`.
-        cost: `diffucoder.studies.lab.EstimatorCost`.
-        estimators: the lab's figure.
-        cells: `diffucoder.studies.ablation.Summary`.
-        curves: the ablation's figure.
+    Args:
+        tables: What the chain left.
+        figures: The figures that `diffucoder.report.figures.draw_all` draws, by name.
+        studies: What there is of the lab's and the ablation's results.
+        parameters: All parameters of the run, nested.
+
+    Returns:
+        The page as HTML.
     """
+    analysis = AnalysisParams.model_validate(parameters["analysis"])
+    measured = Measurements(
+        tables.completions,
+        tables.temperature_completions,
+        completion_orders(full_steps(tables.temperature_completions), analysis.ar_ks),
+        analysis.half_step_temperature,
+        noise=studies.estimator_noise,
+        pass_rates=studies.ablation_pass_rates,
+    )
+    claims = all_claims([measured], analysis.bootstrap, parameters["seed"])
+    return render(tables, figures, studies, claims, parameters)
 
-    noise: pd.DataFrame | None = None
-    cost: pd.DataFrame | None = None
-    estimators: go.Figure | None = None
-    cells: pd.DataFrame | None = None
-    curves: go.Figure | None = None
 
-    @property
-    def lab(self) -> dict[str, list[dict[str, Any]]] | None:
-        """Rows of the lab's tables, if all of it is there."""
-        if self.noise is None or self.cost is None or self.estimators is None:
-            return None
-        return {"noise": self.noise.to_dict("records"), "cost": self.cost.to_dict("records")}
+def summarise(
+    pass_at_k: pd.DataFrame, evaluation_notes: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """The headline numbers of a run.
 
-    @property
-    def ablation(self) -> list[dict[str, Any]] | None:
-        """Rows of the ablation's summary, if all of it is there."""
-        if self.cells is None or self.curves is None:
-            return None
-        return self.cells.to_dict("records")
+    Args:
+        pass_at_k: pass@k of the evaluation stage.
+        evaluation_notes: What evaluation skipped and left out, and the sandbox's tier.
+        seed: Random seed of the run.
 
-    @property
-    def figures(self) -> dict[str, go.Figure]:
-        """Those of the sections that are shown."""
-        found = {"estimators": self.estimators} if self.lab else {}
-        return found | ({"ablation": self.curves} if self.ablation else {})
+    Returns:
+        `pass_at_1` (sampled) and `greedy`, each by checkpoint, `seed` and `sandbox_tier`.
+    """
+    found = headline(pass_at_k)
+    return {
+        "pass_at_1": found["sampled"],
+        "greedy": found["greedy"],
+        "seed": seed,
+        "sandbox_tier": evaluation_notes["sandbox_tier"],
+    }
 
 
 def headline(pass_at_k: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int]]]:
@@ -170,42 +190,27 @@ def traces(sweep: pd.DataFrame, reveals: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def flatten(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Nested parameters as dotted keys and their values, written as JSON."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from flatten(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, json.dumps(value, default=str)
-
-
 def render(
-    *,
-    pass_at_k: pd.DataFrame,
-    sweep_pass_at_k: pd.DataFrame,
-    claims: Sequence[Claim],
-    samples: tuple[Mapping[str, int], Sequence[Mapping[str, Any]]],
-    traces: Sequence[Mapping[str, Any]],
+    tables: RunTables,
     figures: Mapping[str, go.Figure],
     studies: Studies,
-    data_report: Mapping[str, Any],
-    notes: Mapping[str, Any],
+    claims: Sequence[Claim],
     parameters: Mapping[str, Any],
 ) -> str:
-    """The page.
+    """Fill the page's template.
 
     Args:
-        pass_at_k: estimates of the evaluation stage.
-        sweep_pass_at_k: estimates of the temperature sweep.
-        claims: what the numbers say.
-        samples: what `sample_problems` returned.
-        traces: what `traces` returned.
+        tables: What the chain left.
         figures: `losses`, `rewards`, `pass_rates`, `temperatures`, `autoregressiveness`.
-        studies: what there is of the lab's and the ablation's results.
-        data_report: what ingestion wrote.
-        notes: what evaluation skipped and left out, and the sandbox's tier.
-        parameters: all of the run's, nested.
+        studies: What there is of the lab's and the ablation's results.
+        claims: What the numbers say.
+        parameters: All parameters of the run, nested.
+
+    Returns:
+        The page as HTML.
     """
+    kinds, samples = sample_problems(tables.completions)
+    sweep = tables.temperature_pass_at_k
     pages = environment()
     pages.filters["suite_label"] = suite_label
     pages.filters["percent"] = lambda share: f"{share:.1%}"
@@ -220,19 +225,24 @@ def render(
         lab=studies.lab,
         ablation=studies.ablation,
         checkpoints=CHECKPOINTS,
-        headline=headline(pass_at_k),
-        pass_at_k=pass_at_k.to_dict("records"),
-        sweep=sweep_pass_at_k.to_dict("records"),
-        halves=_halves(sweep_pass_at_k).to_dict("records"),
+        headline=headline(tables.pass_at_k),
+        pass_at_k=tables.pass_at_k.to_dict("records"),
+        sweep=sweep.to_dict("records"),
+        halves=_halves(sweep).to_dict("records"),
         claims=claims,
-        kinds=samples[0],
-        samples=samples[1],
-        traces=traces,
-        data=ingested(data_report),
-        notes=notes,
-        settings={stage: list(flatten(value, stage)) for stage, value in parameters.items()},
+        kinds=kinds,
+        samples=samples,
+        traces=traces(tables.temperature_completions, tables.temperature_reveals),
+        data=ingested(tables.data_report),
+        notes=tables.evaluation_notes,
+        settings={stage: _settings(stage, value) for stage, value in parameters.items()},
         seed=parameters["seed"],
     )
+
+
+def _settings(stage: str, value: Any) -> list[tuple[str, str]]:
+    """Dotted keys of a stage's parameters, and their values as JSON."""
+    return [(key, json.dumps(leaf, default=str)) for key, leaf in flatten({stage: value}).items()]
 
 
 def _halves(sweep_pass_at_k: pd.DataFrame) -> pd.DataFrame:

@@ -26,16 +26,17 @@ AR_K = 1
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What one run left.
+class Measurements:
+    """The measurements of one run that claims are held against.
 
     Attributes:
-        completions: of the evaluation stage, scored.
-        sweep: of the analysis stage, scored; its decoding `half` took half the steps.
-        order: AR-ness of each completion of the sweep.
-        half_step_temperature: temperature at which decoding in half the steps was tried.
-        noise: of the lab, if it was run.
-        passes: of the ablation, if it was run.
+        completions: Scored completions of the evaluation stage.
+        sweep: Scored completions of the temperature sweep; its decoding `half` took half the
+            steps.
+        order: AR-ness of each completion of the sweep that revealed one token per step.
+        half_step_temperature: Temperature at which decoding in half the steps was tried.
+        noise: `EstimatorNoise` of the lab, if it was run.
+        pass_rates: `PassRates` of the ablation, if it was run.
     """
 
     completions: pd.DataFrame
@@ -43,7 +44,7 @@ class Tables:
     order: pd.DataFrame
     half_step_temperature: float
     noise: pd.DataFrame | None = None
-    passes: pd.DataFrame | None = None
+    pass_rates: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Claim:
         return f"{mean:+.1f} {self.unit} [{low:+.1f}, {high:+.1f}]"
 
 
-def all_claims(runs: Sequence[Tables], bootstrap: BootstrapParams, seed: int) -> list[Claim]:
+def all_claims(runs: Sequence[Measurements], bootstrap: BootstrapParams, seed: int) -> list[Claim]:
     """The table of claims over the runs of one or several seeds.
 
     Args:
@@ -155,11 +156,11 @@ def verdict(low: float, high: float, sign: int) -> ClaimVerdict:
     return "contradicted" if high < 0 else "undecided"
 
 
-def effects(run: Tables) -> Iterator[Effect]:
+def effects(run: Measurements) -> Iterator[Effect]:
     """What a run says of each claim, in the order of the paper's."""
     yield from _variance(run.noise)
     yield from _gains(run.completions[run.completions["suite"] == "heldout"])
-    yield from _against_other_estimators(run.passes)
+    yield from _against_other_estimators(run.pass_rates)
     yield _half_steps(run.sweep[run.sweep["temperature"] == run.half_step_temperature])
     full = full_steps(run.sweep)
     yield from _temperature_effects(full, run.order)

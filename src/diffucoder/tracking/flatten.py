@@ -9,11 +9,19 @@ BATCH = 100
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join the keys of nested mappings with dots; lists stay values."""
+    """Join the keys of nested mappings with dots.
+
+    Args:
+        tree: Nested mappings; lists and empty mappings are values.
+        prefix: Put before every key.
+
+    Returns:
+        Each value by its dotted key, in the order of the tree.
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
             flat[name] = value

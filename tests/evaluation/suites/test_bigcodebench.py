@@ -7,7 +7,7 @@ import pytest
 
 from diffucoder.data.problems import Problem
 from diffucoder.evaluation import suites
-from diffucoder.evaluation.scoring import score, unjudgeable
+from diffucoder.evaluation.scoring import find_untestable, score
 from diffucoder.evaluation.suites.bigcodebench import bigcodebench_problem
 from diffucoder.sandbox import Sandbox
 
@@ -61,7 +61,7 @@ def test_problems_that_cannot_be_judged_are_named(change: dict[str, str], reason
     rows = [ROW, ROW | change | {"task_id": "other"}]
     problems = [bigcodebench_problem(row) for row in rows]
     with Sandbox(workers=1) as sandbox:
-        found = unjudgeable(problems, sandbox)
+        found = find_untestable(problems, sandbox)
     assert list(found) == ["other"]
     # What a refused write raises depends on the tier.
     assert found["other"].startswith(reason)

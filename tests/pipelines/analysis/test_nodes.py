@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from diffucoder.config.analysis import AnalysisParams
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.evaluation.schemas import Autoregressiveness, Completions, PassAtK, Reveals
-from diffucoder.pipelines.analysis import nodes
+from diffucoder.pipelines.analysis import nodes, pipeline
+from diffucoder.report.inputs import FIGURES
 
 Parameters = Callable[..., dict[str, Any]]
 
@@ -71,7 +73,7 @@ def test_from_sweep_to_report(
     problems = pd.DataFrame([about | {"problem_id": f"p{n}", "prompt": f"add_{n}"} for n in (1, 2)])
 
     sweep, reveals = nodes.sweep_temperature(
-        problems, checkpoint, checkpoint, checkpoint, params, 0
+        problems, params, 0, **dict.fromkeys(CHECKPOINTS, checkpoint)
     )
 
     Completions.validate(sweep)
@@ -109,19 +111,21 @@ def test_from_sweep_to_report(
     names = {"T = 0.2": "greedy", "T = 1.2": "sampled"}
     measured = full[full["sample"] == 0].assign(decoding=full["decoding"].map(names))
     headline, _ = nodes.measure_temperature_sweep(measured, params, 0)
-    drawn = nodes.plot_figures(metrics, metrics, metrics, metrics, headline, pass_at_k, order)
+    drawn = nodes.plot_figures(
+        headline, pass_at_k, order, **dict.fromkeys(pipeline.TRAINED, metrics)
+    )
     notes = {"sandbox_tier": "landlock", "skipped": [], "excluded": []}
     page = nodes.write_report(
-        measured,
-        headline,
-        notes,
-        sweep,
-        reveals,
-        pass_at_k,
-        DATA_REPORT,
-        *drawn,
-        {},
         settings,
+        {},
+        completions=measured,
+        pass_at_k=headline,
+        evaluation_notes=notes,
+        temperature_completions=sweep,
+        temperature_reveals=reveals,
+        temperature_pass_at_k=pass_at_k,
+        data_report=DATA_REPORT,
+        **{FIGURES[name]: figure for name, figure in drawn.items()},
     )
     assert page.startswith("<!doctype html>")
     assert "analysis.half_step_temperature" in page

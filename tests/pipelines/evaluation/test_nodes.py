@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.config.evaluation import EvaluationParams
 from diffucoder.decoding import trace
 from diffucoder.errors import BadData
-from diffucoder.evaluation.requests import evenly_spaced, request_table
 from diffucoder.evaluation.schemas import Completions, PassAtK
 from diffucoder.pipelines.evaluation.nodes import evaluate_checkpoints
 
@@ -29,6 +29,11 @@ def problem(number: int, **changes: Any) -> dict[str, Any]:
         "tests": ["assert add(1) == 2"],
         "check": "",
     } | changes
+
+
+def of_all(path: Path) -> dict[str, Path]:
+    """The same directory for every checkpoint."""
+    return dict.fromkeys(CHECKPOINTS, path)
 
 
 @pytest.mark.parametrize("env", ["base", "test", "h200", "paper"])
@@ -48,9 +53,7 @@ def test_checkpoints_side_by_side(
     rows = [problem(0), problem(1), problem(2, prompt="x" * 60), problem(3, split="rl")]
     table = pd.DataFrame(rows)
 
-    completions, pass_at_k, notes = evaluate_checkpoints(
-        table, checkpoint, checkpoint, checkpoint, params, 0
-    )
+    completions, pass_at_k, notes = evaluate_checkpoints(table, params, 0, **of_all(checkpoint))
 
     Completions.validate(completions)
     PassAtK.validate(pass_at_k)
@@ -134,7 +137,7 @@ def test_suites_by_name_with_what_their_verdicts_are_worth(
     params = EvaluationParams(**parameters("test", "evaluation", **changes))
 
     completions, pass_at_k, notes = evaluate_checkpoints(
-        pd.DataFrame([problem(0)]), checkpoint, checkpoint, checkpoint, params, 0
+        pd.DataFrame([problem(0)]), params, 0, **of_all(checkpoint)
     )
 
     Completions.validate(completions)
@@ -162,22 +165,8 @@ def test_without_a_heldout_problem_nothing_starts(tmp_path: Path, parameters: Pa
     params = EvaluationParams(**parameters("test", "evaluation", work=str(tmp_path / "work")))
     rows = pd.DataFrame([problem(0, split="rl")])
     with pytest.raises(BadData, match=r"heldout.*kedro run --pipeline=ingestion"):
-        evaluate_checkpoints(rows, tmp_path, tmp_path, tmp_path, params, 0)
+        evaluate_checkpoints(rows, params, 0, **of_all(tmp_path))
     assert not (tmp_path / "work").exists()
-
-
-def test_spread_takes_rows_from_the_whole_table() -> None:
-    table = pd.DataFrame({"row": range(10)})
-    assert evenly_spaced(table, 4)["row"].tolist() == [0, 2, 5, 7]
-    assert evenly_spaced(table, None)["row"].tolist() == list(range(10))
-    assert evenly_spaced(table, 99)["row"].tolist() == list(range(10))
-
-
-def test_requests_ask_each_sample_of_each_problem() -> None:
-    asked = request_table("heldout", pd.DataFrame([problem(0), problem(1)]), "grpo", "sampled", 2)
-    pairs = asked[["problem_id", "sample"]].to_numpy().tolist()
-    assert pairs == [["p0", 0], ["p0", 1], ["p1", 0], ["p1", 1]]
-    assert set(asked["style"]) == {"instruct"}
 
 
 @pytest.mark.parametrize(

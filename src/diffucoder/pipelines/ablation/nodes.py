@@ -13,12 +13,7 @@ from diffucoder.config.ablation import BUDGETS, EQUAL_COMPUTE, EQUAL_STEPS, STAR
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.engine.stage import MODEL, new_job, train
 from diffucoder.errors import BadData, BadParameters
-from diffucoder.evaluation.requests import (
-    evenly_spaced,
-    generate_completions,
-    problems_by_key,
-    request_table,
-)
+from diffucoder.evaluation.requests import evenly_spaced, problems_by_key, request_table
 from diffucoder.pipelines.grpo.nodes import WORKER, write_problems
 
 
@@ -93,6 +88,7 @@ def evaluate_cells(
         SandboxUnavailable: if programs cannot be run safely on this machine.
         TrainingFailed: if decoding fails.
     """
+    from diffucoder.evaluation.completions import GenerationParams, generate_completions
     from diffucoder.evaluation.scoring import score
     from diffucoder.sandbox import Sandbox
     from diffucoder.tracking import child_run
@@ -118,10 +114,9 @@ def evaluate_cells(
         completions, _ = generate_completions(
             pd.concat(asked, ignore_index=True),
             checkpoints,
-            {"sampled": ablation.decoding},
+            GenerationParams(decodings={"sampled": ablation.decoding}, engine=ablation.engine),
             "ablation",
-            ablation.engine,
-            str(Path(ablation.work) / "heldout"),
+            Path(ablation.work) / "heldout",
             seed,
             environment,
         )

@@ -1,19 +1,30 @@
 """The graph of analysis."""
 
+from dataclasses import fields
+
 from kedro.pipeline import Node, Pipeline
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.pipelines.analysis import nodes
+from diffucoder.report.inputs import FIGURES, RunTables
 
-FIGURES = ["losses_figure", "reward_figure", "pass_rate_figure", "temperature_figure", "ar_figure"]
+TRAINED = ("backbone", "adaptation", "instruction", "grpo")
 
 
 def create_pipeline() -> Pipeline:
     """The sweep decodes; everything after it only reads tables."""
+    report_inputs = [field.name for field in fields(RunTables)] + list(FIGURES.values())
+    measured = ("pass_at_k", "temperature_pass_at_k", "autoregressiveness")
     return Pipeline(
         [
             Node(
                 nodes.sweep_temperature,
-                ["problems", "adapted", "instruct", "grpo", "params:analysis", "params:seed"],
+                {
+                    "problems": "problems",
+                    "analysis": "params:analysis",
+                    "seed": "params:seed",
+                    **{name: name for name in CHECKPOINTS},
+                },
                 ["temperature_completions", "temperature_reveals"],
                 name="sweep_temperature",
             ),
@@ -25,32 +36,20 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.plot_figures,
-                [
-                    "backbone_metrics",
-                    "adaptation_metrics",
-                    "instruction_metrics",
-                    "grpo_metrics",
-                    "pass_at_k",
-                    "temperature_pass_at_k",
-                    "autoregressiveness",
-                ],
+                {
+                    **{name: name for name in measured},
+                    **{stage: f"{stage}_metrics" for stage in TRAINED},
+                },
                 FIGURES,
                 name="plot_figures",
             ),
             Node(
                 nodes.write_report,
-                [
-                    "completions",
-                    "pass_at_k",
-                    "evaluation_notes",
-                    "temperature_completions",
-                    "temperature_reveals",
-                    "temperature_pass_at_k",
-                    "data_report",
-                    *FIGURES,
-                    "studies",
-                    "parameters",
-                ],
+                {
+                    "parameters": "parameters",
+                    "studies": "studies",
+                    **{name: name for name in report_inputs},
+                },
                 "report",
                 name="write_report",
             ),

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from diffucoder.config.checkpoints import CHECKPOINTS
 from diffucoder.pipelines.evaluation import nodes
 
 
@@ -11,7 +12,12 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.evaluate_checkpoints,
-                ["problems", "adapted", "instruct", "grpo", "params:evaluation", "params:seed"],
+                {
+                    "problems": "problems",
+                    "evaluation": "params:evaluation",
+                    "seed": "params:seed",
+                    **{name: name for name in CHECKPOINTS},
+                },
                 ["completions", "pass_at_k", "evaluation_notes"],
                 name="evaluate_checkpoints",
             )
