@@ -213,7 +213,9 @@ def test_traces_carry_what_else_a_token_might_have_been(
 
 def test_settings_are_flat_and_complete() -> None:
     nested = {"a": {"b": [1, 2], "c": {}}, "d": None}
-    assert list(report.flatten(nested)) == [("a.b", "[1, 2]"), ("a.c", "{}"), ("d", "null")]
+    rows = [("stage.a.b", "[1, 2]"), ("stage.a.c", "{}"), ("stage.d", "null")]
+    assert report.setting_rows("stage", nested) == rows
+    assert report.setting_rows("seed", 0) == [("seed", "0")]
 
 
 @dataclass(frozen=True)

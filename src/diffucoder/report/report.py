@@ -235,12 +235,12 @@ def render(
         traces=traces(tables.temperature_completions, tables.temperature_reveals),
         data=ingested(tables.data_report),
         notes=tables.evaluation_notes,
-        settings={stage: _settings(stage, value) for stage, value in parameters.items()},
+        settings={stage: setting_rows(stage, value) for stage, value in parameters.items()},
         seed=parameters["seed"],
     )
 
 
-def _settings(stage: str, value: Any) -> list[tuple[str, str]]:
+def setting_rows(stage: str, value: Any) -> list[tuple[str, str]]:
     """Dotted keys of a stage's parameters, and their values as JSON."""
     return [(key, json.dumps(leaf, default=str)) for key, leaf in flatten({stage: value}).items()]
 
