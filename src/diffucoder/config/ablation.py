@@ -42,12 +42,12 @@ class AblationParams(Params):
         seeds: each cell is trained once with each; they also draw the problems' order.
         steps: rollout steps of each training; null takes those of the grpo stage.
         window: steps over which a curve is averaged where it is read off.
-        problems: so many held-out problems, evenly spaced; null takes all.
-        samples: completions a problem.
-        decoding: of those completions.
-        bootstrap: the intervals, over seeds and problems.
-        sandbox: limits of the programs.
-        engine: processes that decode.
+        problems: number of held-out problems, evenly spaced over the table; null takes all.
+        samples: completions per problem.
+        decoding: how those completions are decoded.
+        bootstrap: how the intervals are found, over seeds and problems.
+        sandbox: how programs are run, and their limits.
+        engine: the processes that decode; trainings have those of the grpo stage.
         work: folder of the cells' trainings, and of the decoding's parts.
     """
 

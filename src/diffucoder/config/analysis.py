@@ -15,16 +15,16 @@ class AnalysisParams(Params):
 
     Attributes:
         checkpoints: whose completions are compared.
-        problems: so many held-out problems, evenly spaced over the table; null takes all.
-        samples: completions a problem at each temperature.
-        decoding: how they are decoded, one token a step, since AR-ness is defined for that alone.
+        problems: number of held-out problems, evenly spaced over the table; null takes all.
+        samples: completions per problem at each temperature.
+        decoding: how they are decoded, one token per step, since AR-ness is defined for that alone.
         temperatures: the sweep; the decoding gives none of its own.
         half_step_temperature: the temperature at which decoding in half the steps is compared
             with decoding in all of them; one of `temperatures`.
         ar_ks: the k of AR-ness@k.
         ks: the k of pass@k.
-        bootstrap: the intervals.
-        sandbox: limits of the programs.
+        bootstrap: how the intervals are found.
+        sandbox: how programs are run, and their limits.
         engine: processes that decode, `micro_batch` completions together on each.
         work: folder for the decoding's log and parts.
         trace: alternatives to record at each reveal, for the report; null records no trace.
@@ -50,7 +50,7 @@ class AnalysisParams(Params):
             raise ValueError(
                 f"decoding reveals several tokens in some step (steps {self.decoding.steps}, "
                 f"max_new_tokens {self.decoding.max_new_tokens}, eps {self.decoding.eps}): AR-ness "
-                "is defined for one a step, so set steps to max_new_tokens and eps to 0"
+                "is defined for one per step, so set steps to max_new_tokens and eps to 0"
             )
         if self.decoding.temperature != 0:
             raise ValueError(
@@ -59,7 +59,7 @@ class AnalysisParams(Params):
             )
         if not self.decoding.rule_record.fixed_count:
             raise ValueError(
-                f"decoding.rule is {self.decoding.rule}, which may reveal several tokens a step: "
+                f"decoding.rule is {self.decoding.rule}, which may reveal several tokens per step: "
                 "AR-ness is defined for one per step, so choose a rule that reveals a fixed "
                 "count, such as maskgit_plus, topk_margin or entropy"
             )

@@ -26,10 +26,10 @@ class EvaluationParams(Params):
     """The evaluation stage.
 
     Attributes:
-        problems: so many held-out problems, evenly spaced over the table; null takes all.
-        samples: for each checkpoint, sampled completions a held-out problem.
+        problems: number of held-out problems, evenly spaced over the table; null takes all.
+        samples: for each checkpoint, sampled completions per held-out problem.
         sampled: decoding of the sampled completions.
-        greedy: decoding of one more completion a problem, at temperature 0.
+        greedy: decoding of one more completion per problem, at temperature 0.
         suites_folder: where the files of external suites lie, absolute or from the
             project's root.
         styles: how each checkpoint is asked an external suite: `instruct` as a user's turn,
@@ -38,8 +38,8 @@ class EvaluationParams(Params):
         infilling_lengths: tokens to try for a hole; the likeliest filling is taken.
         suites: external suites; one whose file is absent is skipped and reported.
         ks: the k of pass@k; one above a problem's number of samples is left out.
-        bootstrap: the intervals.
-        sandbox: limits of the programs.
+        bootstrap: how the intervals are found.
+        sandbox: how programs are run, and their limits.
         engine: processes that decode, `micro_batch` completions together on each.
         work: folder for the decoding's log and parts.
         trace: alternatives to record at each reveal, in `work`; null records no trace.

@@ -15,8 +15,8 @@ class ValidationParams(Params):
 
     Attributes:
         every: steps between validations; one also runs before the first step.
-        problems: the first so many validation problems.
-        samples: sampled completions a problem.
+        problems: number of validation problems, the first of the table.
+        samples: sampled completions per problem.
         decoding: decoding of those samples.
     """
 
@@ -59,10 +59,10 @@ class GrpoParams(Params):
             0 runs no prefixes.
         executed_only: whether tokens of lines that no test ran are left out of the loss.
         curriculum: how much of a solution is asked for.
-        sandbox: limits of the programs.
+        sandbox: how programs are run, and their limits.
         validation: how the checkpoint is chosen.
         lora: adapters to train instead of all weights; None trains all.
-        training: `steps` rollout steps; `batch_size` completions a step over all ranks,
+        training: `steps` rollout steps; `batch_size` completions per step over all ranks,
             prompts times num_generations.
         work: folder for saves, logs and rollouts of the run.
     """
@@ -110,7 +110,7 @@ class GrpoParams(Params):
         prompts = self.training.batch_size // self.num_generations
         if prompts % self.training.engine.nproc_per_node:
             raise ValueError(
-                f"{prompts} prompts a step (training.batch_size / num_generations) must be "
+                f"{prompts} prompts per step (training.batch_size / num_generations) must be "
                 "a multiple of training.engine.nproc_per_node "
                 f"({self.training.engine.nproc_per_node}): every rank takes whole groups, and "
                 "equally many"

@@ -28,6 +28,7 @@ class FolderSource(_Source):
     """Files under a local folder.
 
     Attributes:
+        kind: names this kind of source.
         path: the folder, or `stdlib` for the standard library of the running interpreter.
         include: glob patterns, relative to the folder; `**` spans folders.
         exclude: glob patterns of files to leave out, the same way.
@@ -43,6 +44,7 @@ class TableSource(_Source):
     """Rows of Parquet or JSONL files.
 
     Attributes:
+        kind: the format of the files.
         path: a file, or a folder whose `.parquet` or `.jsonl[.gz]` files are read by name.
         text_column: the column with the source text.
         path_column: the column that names a document; null numbers the rows.
@@ -60,10 +62,11 @@ class HubSource(_Source):
     """A Hugging Face dataset, read as a stream.
 
     Attributes:
+        kind: names this kind of source.
         path: its name on the hub.
         config: its configuration; null for the only one.
         split: its split, such as `train`.
-        text_column, path_column, licence_column: as of `TableSource`.
+        text_column, path_column, licence_column: as in `TableSource`.
     """
 
     kind: Literal["hub"]
@@ -199,11 +202,18 @@ class CurationParams(Params):
 
 
 class IngestionParams(Params):
-    """The whole stage.
+    """The ingestion stage.
 
     Attributes:
+        sources: where code comes from; documents are read in this order.
+        filters: which documents are kept.
+        dedup: how near duplicates are found.
+        decontamination: how documents that quote problems are found.
+        tokenizer: which tokenizer encodes them.
+        packing: the token rows.
+        curation: the subset for mid-training.
         context: longest prompt plus response of an instruction pair, in tokens.
-        sandbox: limits of the problems' references, which must pass their own tests.
+        sandbox: how the problems' references are run, which must pass their own tests.
     """
 
     sources: list[Source] = Field(min_length=1)

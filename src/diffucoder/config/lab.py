@@ -32,18 +32,18 @@ class LabParams(Params):
 
     Attributes:
         checkpoint: directory of the checkpoint.
-        problems: so many validation problems, evenly spaced, each answered once.
+        problems: number of validation problems, evenly spaced over the table, each answered once.
         max_prompt_tokens: longer prompts are left out.
         decoding: how the completions are sampled.
         variants: estimators by the label under which they are reported.
         baseline: the label that the variances of the others are compared with.
-        forwards: budgets of forward passes a completion at which estimators are compared; one
+        forwards: budgets of forward passes per completion at which estimators are compared; one
             that does not pay for a call leaves the estimator out.
         draws: independent estimates of each, at each budget.
         reference_draws: draws of the ELBO that the estimates are held against.
-        gradient_completions: the first so many completions, whose gradients are measured.
+        gradient_completions: number of completions, the first, whose gradients are measured.
         gradient_draws: independent gradients of each estimator.
-        bootstrap: the intervals, over completions.
+        bootstrap: how the intervals are found, over completions.
         engine: processes; estimators are shared out over them.
         work: folder for the log and the parts.
     """

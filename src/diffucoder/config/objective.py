@@ -25,7 +25,7 @@ class GdsdParams(Params):
     """Options of `gdsd`.
 
     Attributes:
-        psi: how far an advantage of 1 moves the teacher, nats a token.
+        psi: how far an advantage of 1 moves the teacher, nats per token.
         epsilon: clip range of the ratio of whole completions.
         beta: share of the reference in the teacher.
     """

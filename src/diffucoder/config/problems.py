@@ -43,7 +43,7 @@ class ProblemsParams(Params):
     Attributes:
         families: relative share of each family.
         counts: compositions in each split; no composition is in two splits.
-        tests_per_problem: assert statements a problem.
+        tests_per_problem: assert statements per problem.
         pairs_per_problem: instruction pairs made from each composition of the `sft` split, each
             with a wording of its own.
         mistake_share: probability that a pair's solution makes the common mistake at a part

@@ -1,4 +1,4 @@
-"""The whole tree of parameters, one field a stage."""
+"""The whole tree of parameters, one field per stage."""
 
 from pydantic import Field
 
@@ -16,10 +16,20 @@ from diffucoder.config.problems import ProblemsParams
 
 
 class Parameters(Params):
-    """All parameters of the project.
+    """All parameters of the project, each stage with all of its settings (see `expand`).
 
     Attributes:
-        seed: what every random draw of a run follows from.
+        seed: random seed from which all draws of a run follow.
+        ingestion: where code comes from and how it becomes token rows.
+        problems: problems to practise on and to measure with, and instruction pairs.
+        backbone: the autoregressive model.
+        adaptation: from the backbone to a masked diffusion model.
+        instruction: instruction tuning.
+        grpo: reinforcement learning.
+        evaluation: pass@k of the checkpoints.
+        analysis: the temperature sweep and AR-ness.
+        lab: the study of the estimators.
+        ablation: the study of trainings that differ in estimator, objective or advantages.
     """
 
     seed: int = Field(ge=0)
