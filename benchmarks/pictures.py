@@ -26,7 +26,7 @@ MARGIN, HEADER, FOOTER = 24.0, 72.0, 56.0
 SECONDS_PER_STEP, HOLD = 0.16, 3.5
 # The colour of a token goes from the first of these (revealed first) to the last.
 HEAT = ((88, 166, 255), (188, 140, 255), (255, 166, 87))
-SMOOTHING = 5  # steps
+SMOOTHING = 9  # steps
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def denoising(prompt: str, pieces: Sequence[str], steps: Sequence[int]) -> str:
     drawn = "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
-            f'viewBox="0 0 {width:g} {height:g}" role="img" xml:space="preserve">',
+            f'viewBox="0 0 {width:g} {height:g}" role="img">',
             "<title>A program as coupled-GRPO's model writes it: tokens appear in any order"
             "</title>",
             f"<style>{_styles(last, seconds)}</style>",
@@ -191,7 +191,9 @@ def _slots(slots: Sequence[Slot], header: float, last: int) -> Iterator[str]:
 
 
 def _text(text: str, x: float, y: float, colour: str, attributes: str = "") -> str:
-    # The length is given, so that columns meet in every font.
+    # Spaces at the ends would be dropped. The length is given: columns meet in every font.
+    x += ADVANCE * (len(text) - len(text.lstrip()))
+    text = text.strip()
     length = ADVANCE * len(text)
     return (
         f'<text {attributes} x="{x:g}" y="{y:g}" fill="{colour}" textLength="{length:g}" '
@@ -275,7 +277,10 @@ class Panel:
         for point, value in zip(points, values, strict=True):
             x, y = point.split(",")
             yield f'<circle class="{kind} dot" cx="{x}" cy="{y}" r="4.5"/>'
-            yield f'<text class="{kind}" x="{x}" y="{float(y) - 10:g}">{value:.0%}</text>'
+            # At the right edge the number ends at its mark.
+            anchor = "end" if point == points[-1] else "start"
+            place = f'x="{x}" y="{float(y) - 10:g}" text-anchor="{anchor}"'
+            yield f'<text class="{kind}" {place}>{value:.0%}</text>'
 
 
 def reward(metrics: pd.DataFrame) -> str:
@@ -308,7 +313,7 @@ def reward(metrics: pd.DataFrame) -> str:
             'viewBox="0 0 760 276" role="img">',
             "<title>Reward and pass rate over the steps of coupled-GRPO</title>",
             f"<style>{colours}</style>",
-            *left.frame("reward of a completion", ticks),
+            *left.frame("reward per completion", ticks),
             *left.curve(total, "a"),
             *right.frame("programs that pass all tests", [0, 0.25, 0.5, 0.75, 1]),
             *right.curve(passing, "a"),
