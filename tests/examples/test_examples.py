@@ -18,7 +18,7 @@ TOKENS = 12
 
 
 def record(code: str | None, passed: bool) -> RewardRecord:
-    verdict = Verdict(status="passed" if passed else "failed", passed=(passed,))
+    verdict = Verdict("passed" if passed else "failed", (passed,), None, None, 0.0)
     return RewardRecord(PROMPT, f"```python\n{code}\n```", code, verdict)
 
 
