@@ -1,6 +1,8 @@
 """Ask a checkpoint from Python, watch its answer denoise, and keep a trace of it.
 
-.venv/bin/python examples/decode.py "Write f(xs) that returns the sum of the even numbers in xs."
+    .venv/bin/python examples/decode.py "Write f(xs) that returns the sum of the numbers in xs."
+
+`examples/read_trace.py` reads the trace.
 """
 
 import argparse
@@ -14,7 +16,9 @@ from diffucoder.decoding import Completion, Request, stream, trace
 from diffucoder.model import load
 
 
-def answer(checkpoint: str | Path, prompt: str, tokens: int = 44, seed: int = 0) -> Completion:
+def answer(
+    checkpoint: str | Path, prompt: str, tokens: int = 44, rule: str = "entropy", seed: int = 0
+) -> Completion:
     """Print the canvas after each step, with a dot for each mask, and return the completion."""
     model, tokenizer = load(checkpoint)
     special, text_of = special_ids(tokenizer), token_texts(tokenizer)
@@ -22,8 +26,8 @@ def answer(checkpoint: str | Path, prompt: str, tokens: int = 44, seed: int = 0)
         prompt=encode_chat(tokenizer, prompt),
         # All masks; tokens in it would be given: a forced beginning, or a text with holes.
         canvas=[special.mask] * tokens,
-        # The most certain position first, one token per step.
-        config=DecodingParams(rule="entropy", max_new_tokens=tokens, steps=tokens, eps=0),
+        # One token per step; `entropy` reveals the most certain position first.
+        config=DecodingParams(rule=rule, max_new_tokens=tokens, steps=tokens, eps=0),
         end_token_id=special.turn_end,
         generator=torch.Generator().manual_seed(seed),
         top_logprobs=4,  # most probable tokens to record beside the chosen one
@@ -44,9 +48,10 @@ def main() -> None:
     parser.add_argument("prompt")
     parser.add_argument("--checkpoint", default="data/06_models/grpo")
     parser.add_argument("--tokens", type=int, default=44)
+    parser.add_argument("--rule", default="entropy")
     parser.add_argument("--trace", type=Path, default=Path("trace.parquet"))
     options = parser.parse_args()
-    completion = answer(options.checkpoint, options.prompt, options.tokens)
+    completion = answer(options.checkpoint, options.prompt, options.tokens, options.rule)
     trace.write({options.prompt: completion.trace}, options.trace)
 
 

@@ -173,8 +173,8 @@ def test_commands_name_what_there_is(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"--pipeline=(\w+)", text):
         assert name in pipelines()
-    nodes = {node.short_name for pipeline in pipelines().values() for node in pipeline.nodes}
-    for name in re.findall(r"--from-nodes=(\w+)", text):
+    nodes = {node.name for pipeline in pipelines().values() for node in pipeline.nodes}
+    for name in re.findall(r"--from-nodes=([\w.]+)", text):
         assert name in nodes
     for changes in re.findall(r"--params=([\w.,=\[\]]+)", text):
         for path in re.findall(r"(?:^|,)([a-z_.]+)=", changes):

@@ -73,3 +73,11 @@ def test_equal_seeds_give_equal_answers(
     answer = example("decode").answer
     first, second = (answer(checkpoint, PROMPT, TOKENS) for _ in range(2))
     assert torch.equal(first.canvas, second.canvas)
+
+
+def test_a_rule_of_ones_own_writes_from_left_to_right(
+    example: Callable[[str], ModuleType], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    completion = example("decode").answer(checkpoint, PROMPT, TOKENS, "own_rule.left_to_right")
+    assert completion.reveal_step.tolist() == list(range(TOKENS))
