@@ -21,27 +21,27 @@ CLEAN = inspect.getsource(json.decoder)
 
 
 @pytest.fixture
-def quotations(params) -> ContaminationIndex:
+def contamination(params) -> ContaminationIndex:
     texts = [("task-1", PROMPT), ("task-1", REFERENCE), ("tiny", "return x")]
     return ContaminationIndex(texts, params.decontamination)
 
 
 @pytest.mark.parametrize("quoted", [PROMPT, REFERENCE, REFERENCE.replace("    ", "\t\t")])
-def test_a_document_that_quotes_a_problem_is_found(quotations, quoted) -> None:
-    found = quotations.reason_to_reject(word_hashes(f"{CLEAN}\n{quoted}\n{CLEAN}"))
+def test_a_document_that_quotes_a_problem_is_found(contamination, quoted) -> None:
+    found = contamination.reason_to_reject(word_hashes(f"{CLEAN}\n{quoted}\n{CLEAN}"))
     assert found == ("contaminated", "100% of the n-grams of task-1")
 
 
-def test_part_of_a_problem_counts_by_its_share(quotations) -> None:
+def test_part_of_a_problem_counts_by_its_share(contamination) -> None:
     lines = REFERENCE.splitlines()
-    assert quotations.reason_to_reject(word_hashes("\n".join(lines[:2]) + CLEAN)) is None
-    assert quotations.reason_to_reject(word_hashes("\n".join(lines[:5]) + CLEAN)) is not None
+    assert contamination.reason_to_reject(word_hashes("\n".join(lines[:2]) + CLEAN)) is None
+    assert contamination.reason_to_reject(word_hashes("\n".join(lines[:5]) + CLEAN)) is not None
 
 
-def test_clean_code_passes(quotations) -> None:
-    assert quotations.reason_to_reject(word_hashes(CLEAN)) is None
-    assert quotations.reason_to_reject(word_hashes("return x")) is None
-    assert quotations.reason_to_reject(word_hashes("")) is None
+def test_clean_code_passes(contamination) -> None:
+    assert contamination.reason_to_reject(word_hashes(CLEAN)) is None
+    assert contamination.reason_to_reject(word_hashes("return x")) is None
+    assert contamination.reason_to_reject(word_hashes("")) is None
 
 
 def test_without_evaluation_problems_nothing_is_rejected(params) -> None:
@@ -52,11 +52,11 @@ def test_without_evaluation_problems_nothing_is_rejected(params) -> None:
 
 def test_a_shared_ngram_counts_for_each_of_its_problems(params) -> None:
     shared = " ".join(f"w{i}" for i in range(12))
-    quotations = ContaminationIndex(
+    contamination = ContaminationIndex(
         [("long", shared + " " + " ".join(f"v{i}" for i in range(30))), ("short", shared)],
         params.decontamination,
     )
-    found = quotations.reason_to_reject(word_hashes(shared))
+    found = contamination.reason_to_reject(word_hashes(shared))
     assert found.detail == "100% of the n-grams of short"
 
 
@@ -64,11 +64,11 @@ def test_every_benchmark_solution_is_found(params, benchmarks_dir) -> None:
     rules = params.decontamination.model_copy(update={"benchmarks": str(benchmarks_dir)})
     texts = list(benchmark_texts(rules))
     assert {name.split(":")[0] for name, _ in texts} >= {"HumanEval.jsonl.gz", "mbpp.jsonl"}
-    quotations = ContaminationIndex(texts, rules)
+    contamination = ContaminationIndex(texts, rules)
     for row in read_rows(benchmarks_dir / "HumanEval.jsonl.gz"):
         document = f"import os\n\n{row['prompt']}{row['canonical_solution']}"
-        assert quotations.reason_to_reject(word_hashes(document)), row["task_id"]
-    assert quotations.reason_to_reject(word_hashes(CLEAN)) is None
+        assert contamination.reason_to_reject(word_hashes(document)), row["task_id"]
+    assert contamination.reason_to_reject(word_hashes(CLEAN)) is None
 
 
 def test_sanitized_mbpp_is_a_json_list_and_is_read(params, tmp_path) -> None:

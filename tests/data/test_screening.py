@@ -3,7 +3,7 @@ import pytest
 from diffucoder.data.decontamination import ContaminationIndex
 from diffucoder.data.documents import Document, Rejection
 from diffucoder.data.report import by_source, document_steps, tally
-from diffucoder.data.screening import as_document, as_row, rejections, without
+from diffucoder.data.screening import as_document, as_row, drop_rejected, find_rejected
 
 from_template = '''def {name}(first, second):
     """Combine two values in the way that is called {name}."""
@@ -26,8 +26,8 @@ def screened(params, document) -> tuple[list[Document], list[Rejection]]:
         document(from_template.format(name="map"), "other.py"),
         document("if" + from_template.format(name="map"), "broken.py"),
     ]
-    quotations = ContaminationIndex([("held", SECRET)], params.decontamination)
-    return documents, list(rejections(documents, params, quotations))
+    contamination = ContaminationIndex([("held", SECRET)], params.decontamination)
+    return documents, list(find_rejected(documents, params, contamination))
 
 
 def test_each_document_is_rejected_at_its_first_step_with_a_reason(screened) -> None:
@@ -43,7 +43,7 @@ def test_each_document_is_rejected_at_its_first_step_with_a_reason(screened) -> 
 
 def test_what_is_not_rejected_is_kept_in_order(screened) -> None:
     documents, rejected = screened
-    kept = list(without(map(as_row, documents), map(as_row, rejected)))
+    kept = list(drop_rejected(map(as_row, documents), map(as_row, rejected)))
     assert [row["path"] for row in kept] == ["good.py", "other.py"]
     assert as_document(kept[0]) == documents[0]
 

@@ -1,0 +1,1 @@
+"""Documents, problems and instruction pairs: from their sources to tokens."""

@@ -1,4 +1,4 @@
-"""Text that quotes an evaluation problem must not be trained on."""
+"""Finds text that quotes an evaluation problem, so that nothing is trained on it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,36 +25,48 @@ TEXT_COLUMNS = (
 class ContaminationIndex:
     """An index of the n-grams of evaluation texts.
 
-    A text with fewer words than an n-gram cannot be looked for; its problem is still found by
-    its other text.
+    A text with fewer words than an n-gram is not indexed; its problem is still found by its other
+    texts.
+
+    Attributes:
+        params: the length of n-grams, and the overlap from which a text counts as contaminated.
+        names: names of the problems that were indexed, one per text.
     """
 
     def __init__(self, texts: Iterable[tuple[str, str]], params: DecontaminationParams) -> None:
-        """Index `texts`, pairs of a problem's name and one of its texts."""
+        """Index texts.
+
+        Args:
+            texts: pairs of a problem's name and one of its texts.
+            params: the length of n-grams, and the overlap.
+        """
         self.params = params
         self.names: list[str] = []
         self._sizes: list[int] = []
         grams, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
         for name, text in texts:
-            found = shingle_hashes(word_hashes(text), params.ngram_words)
-            if len(found):
-                grams.append(found)
-                owners.append(np.full(len(found), len(self.names)))
+            hashes = shingle_hashes(word_hashes(text), params.ngram_words)
+            if len(hashes):
+                grams.append(hashes)
+                owners.append(np.full(len(hashes), len(self.names)))
                 self.names.append(name)
-                self._sizes.append(len(found))
+                self._sizes.append(len(hashes))
         all_grams, all_owners = np.concatenate(grams), np.concatenate(owners)
         order = np.argsort(all_grams, kind="stable")
         self._grams, self._owners = all_grams[order], all_owners[order]
 
     def reason_to_reject(self, words: np.ndarray) -> Reason | None:
-        """Whether text with these word hashes holds enough n-grams of one evaluation text.
+        """Check whether a text holds enough n-grams of one evaluation text.
+
+        Args:
+            words: the text's word hashes, uint64 `[words]` (`shingles.word_hashes`).
 
         Returns:
             `contaminated` with the problem's name and the share of its n-grams, or None.
         """
-        found = shingle_hashes(words, self.params.ngram_words)
-        first = np.searchsorted(self._grams, found, side="left")
-        last = np.searchsorted(self._grams, found, side="right")
+        hashes = shingle_hashes(words, self.params.ngram_words)
+        first = np.searchsorted(self._grams, hashes, side="left")
+        last = np.searchsorted(self._grams, hashes, side="right")
         hits = Counter(
             int(owner)
             for begin, end in zip(first[last > first], last[last > first], strict=True)
@@ -68,10 +80,16 @@ class ContaminationIndex:
 
 
 def benchmark_texts(params: DecontaminationParams) -> Iterator[tuple[str, str]]:
-    """Yield (task, text) of every benchmark file that is present.
+    """Read the texts of every benchmark file that is present.
+
+    Args:
+        params: the folder, and the patterns of file names.
+
+    Yields:
+        (name of the problem, text).
 
     Raises:
-        BadData: naming the file, if one is there but cannot be read.
+        BadData: if a file cannot be read; the message names it.
     """
     folder = Path(params.benchmarks)
     files = {file for pattern in params.benchmark_files for file in folder.glob(pattern)}

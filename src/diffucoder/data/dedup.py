@@ -1,4 +1,4 @@
-"""Exact and near duplicates. Memory holds digests and signatures, never text."""
+"""Exact and near duplicates; memory holds digests and signatures, never text."""
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -10,18 +10,22 @@ from diffucoder.data.shingles import shingle_hashes
 
 
 class Deduplicator:
-    """Remembers documents and recognises those it has seen."""
+    """Remembers documents, and recognises those it has seen.
+
+    Attributes:
+        params: shingle length, number of permutations, and the similarity of duplicates.
+    """
 
     def __init__(self, params: DedupParams) -> None:
         self.params = params
         self._digests: dict[bytes, str] = {}
         self._signatures: dict[str, MinHash] = {}
         self._index = MinHashLSH(threshold=params.threshold, num_perm=params.permutations)
-        # Copies of it share one table of permutations.
+        # Its copies share one table of permutations.
         self._empty = MinHash(num_perm=params.permutations, hashfunc=int)
 
     def reason_to_reject(self, document: Document, words: np.ndarray) -> Reason | None:
-        """Whether the document repeats one that was kept; if not, it is kept.
+        """Check whether a document repeats an earlier one; if not, it is remembered.
 
         Args:
             document: the document.
@@ -34,7 +38,8 @@ class Deduplicator:
         if digest in self._digests:
             return Reason("exact_duplicate", f"of {self._digests[digest]}")
         signature = self._signature(words)
-        for other in sorted(self._index.query(signature)):
+        # The index types its keys as Hashable; ours are names.
+        for other in sorted(map(str, self._index.query(signature))):
             similarity = signature.jaccard(self._signatures[other])
             if similarity >= self.params.threshold:
                 return Reason("near_duplicate", f"of {other}, similarity {similarity:.2f}")

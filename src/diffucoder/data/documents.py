@@ -1,4 +1,4 @@
-"""Source documents and what is recorded about each."""
+"""Source documents, and records of those that were left out."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ class Document:
     """One source file.
 
     Attributes:
-        path: where it came from, unique within its source.
+        path: its path or row, unique within its source.
         source: name of the source in the parameters.
         licence: as the source declares it.
         bytes: size of the encoded text.
         sha256: hex digest of the encoded text.
         text: the decoded text; empty where `unreadable` is set.
-        unreadable: why the bytes are no text, or "".
+        unreadable: why the bytes are not text, or "".
         curated: whether its source belongs to mid-training rather than to pretraining.
     """
 
@@ -30,7 +30,18 @@ class Document:
 
 
 def from_bytes(data: bytes, path: str, source: str, licence: str, curated: bool) -> Document:
-    """Decode a file as UTF-8 (a byte-order mark is dropped); other bytes make it unreadable."""
+    """Decode a file as UTF-8.
+
+    Args:
+        data: the file's bytes; a byte-order mark is dropped.
+        path: its path, unique within its source.
+        source: name of the source.
+        licence: as the source declares it.
+        curated: whether its source belongs to mid-training.
+
+    Returns:
+        The document; `unreadable` is set if the bytes are not UTF-8.
+    """
     try:
         text, unreadable = data.decode("utf-8-sig"), ""
     except UnicodeDecodeError as error:
@@ -53,10 +64,12 @@ class Rejection:
 
     Attributes:
         index: its row in the table of documents.
-        path, source, bytes: as in the document.
+        path: as in the document.
+        source: as in the document.
+        bytes: as in the document.
         step: the step that rejected it.
         reason: one of the step's reasons, the same word for all documents it applies to.
-        detail: what exactly was found.
+        detail: the value or text that led to it.
     """
 
     index: int

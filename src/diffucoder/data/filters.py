@@ -1,4 +1,4 @@
-"""Reasons to leave a document out, found in it alone."""
+"""Reasons to leave a document out that depend on that document alone."""
 
 import ast
 import re
@@ -12,17 +12,27 @@ LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict)
 
 
 class Reason(NamedTuple):
-    """A reason and what exactly was found."""
+    """A reason to leave a document out.
+
+    Attributes:
+        name: the same word for all documents it applies to.
+        detail: the value or text that led to it.
+    """
 
     name: str
     detail: str
 
 
 def reason_to_reject(document: Document, params: FilterParams) -> Reason | None:
-    """The first filter that the document fails, cheap filters first; None if it passes all.
+    """Apply all filters, cheap ones first.
 
-    Reasons: `not_utf8`, `too_small`, `too_large`, `generated`, `long_lines`, `minified`,
-    `does_not_parse`, `mostly_data`.
+    Args:
+        document: the document.
+        params: the filters' limits.
+
+    Returns:
+        The first reason that applies: `not_utf8`, `too_small`, `too_large`, `generated`,
+        `long_lines`, `minified`, `does_not_parse` or `mostly_data`; None if there is none.
     """
     if document.unreadable:
         name, _, detail = document.unreadable.partition(": ")
@@ -32,22 +42,22 @@ def reason_to_reject(document: Document, params: FilterParams) -> Reason | None:
     if document.bytes > params.max_bytes:
         return Reason("too_large", f"{document.bytes} bytes")
     lines = document.text.splitlines()
-    found = _generated(lines, params) or _long_lines(lines, params)
-    return _syntax(document.text, params) if not found and params.must_parse else found
+    reason = _generated(lines, params) or _long_lines(lines, params)
+    return _syntax(document.text, params) if not reason and params.must_parse else reason
 
 
 def _generated(lines: list[str], params: FilterParams) -> Reason | None:
     header = "\n".join(lines[: params.header_lines])
     for marker in params.generated_markers:
-        if found := re.search(marker, header, re.IGNORECASE):
-            return Reason("generated", f"header says {found.group()!r}")
+        if match := re.search(marker, header, re.IGNORECASE):
+            return Reason("generated", f"header says {match.group()!r}")
     return None
 
 
 def _long_lines(lines: list[str], params: FilterParams) -> Reason | None:
     mean = sum(map(len, lines)) / max(len(lines), 1)
     if mean > params.max_mean_line_chars:
-        return Reason("minified", f"{mean:.0f} characters a line")
+        return Reason("minified", f"{mean:.0f} characters per line")
     if (longest := max(map(len, lines), default=0)) > params.max_line_chars:
         return Reason("long_lines", f"a line of {longest} characters")
     return None
@@ -56,7 +66,7 @@ def _long_lines(lines: list[str], params: FilterParams) -> Reason | None:
 def _syntax(text: str, params: FilterParams) -> Reason | None:
     try:
         with warnings.catch_warnings():
-            # An invalid escape in someone's string is no concern of the user here.
+            # The user cannot change what the parser warns of in a source document.
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -68,10 +78,19 @@ def _syntax(text: str, params: FilterParams) -> Reason | None:
 
 
 def data_share(tree: ast.Module, lines: int) -> float:
-    """Share of a module's lines taken by literals that are assigned at module level."""
+    """Measure how much of a module is data.
+
+    Args:
+        tree: the module.
+        lines: number of its lines.
+
+    Returns:
+        Share of the lines in literals that are assigned at module level, 0 to 1.
+    """
     literals = [
         node.value
         for node in tree.body
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, LITERALS)
     ]
-    return sum(value.end_lineno - value.lineno + 1 for value in literals) / max(lines, 1)
+    data_lines = sum((value.end_lineno or value.lineno) - value.lineno + 1 for value in literals)
+    return data_lines / max(lines, 1)

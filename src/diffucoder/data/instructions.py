@@ -1,4 +1,4 @@
-"""Instruction pairs: from files, and as tokens."""
+"""Instruction pairs: reading them from files, and encoding them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,16 +16,16 @@ Pair = Mapping[str, Any]
 def tokenize_pairs(
     pairs: Iterable[Pair], tokenizer: PreTrainedTokenizerBase, context: int
 ) -> Iterator[dict[str, Any]]:
-    """Encode pairs; those that cannot be used carry a reason.
+    """Encode pairs; those that cannot be used have a reason.
 
     Args:
-        pairs: with `pair_id`, `prompt` and `response`.
-        tokenizer: with the special tokens.
-        context: longest prompt plus response, in tokens.
+        pairs: rows with `pair_id`, `prompt` and `response`.
+        tokenizer: the tokenizer, with the special tokens.
+        context: limit of prompt plus response, in tokens.
 
     Yields:
         Rows with `pair_id`; `prompt_ids`, the user's turn up to where the answer begins;
-        `response_ids`, the answer with the token that ends its turn; and `reason`: "" or
+        `response_ids`, the answer with the token that ends its turn; `reason`, which is "" or
         `prompt_too_long` (no room for an answer), `pair_too_long`, `special_token_in_prompt`.
 
     Raises:
@@ -49,7 +49,13 @@ def tokenize_pairs(
 
 
 def read_pairs(path: str) -> Iterator[dict[str, Any]]:
-    """Yield the pairs of a Parquet or JSONL file with columns `prompt` and `response`.
+    """Read the pairs of a Parquet or JSONL file.
+
+    Args:
+        path: the file; it has columns `prompt` and `response`.
+
+    Yields:
+        Rows of the table of instruction pairs (`tables.InstructionPairs`).
 
     Raises:
         BadData: if the file is unreadable or a row lacks a column.

@@ -1,4 +1,4 @@
-"""Packing of documents into rows of one length, and the reader of packed rows.
+"""Packing of documents into rows of equal length, and a reader of packed rows.
 
 Legend: n rows, L positions.
 """
@@ -17,10 +17,10 @@ from diffucoder.errors import BadData
 
 
 def pack(documents: Iterable[list[int]], length: int, end_token_id: int) -> Iterator[PackedRow]:
-    """Lay documents end to end and cut them into rows.
+    """Concatenate documents and cut them into rows.
 
     Each document is followed by one end token that belongs to it. A document that does not fit
-    goes on in the next row under the same document id. The last row is filled with end tokens
+    continues in the next row under the same document id. The last row is filled with end tokens
     whose document id is -1, so that the tokens with an id of 0 or more, in order, are exactly
     the documents with their end tokens.
 
@@ -28,6 +28,9 @@ def pack(documents: Iterable[list[int]], length: int, end_token_id: int) -> Iter
         documents: token lists; read once, one at a time.
         length: tokens in a row.
         end_token_id: the token that ends a document.
+
+    Yields:
+        Rows of `length` tokens.
 
     Raises:
         ValueError: if `length` is less than 1.
@@ -56,8 +59,8 @@ class ShardReader:
     """Random and shuffled access to packed rows, with a bounded number of rows in memory.
 
     Shuffling permutes the row groups of the corpus, cuts them into windows of `window` groups,
-    and permutes the rows within each window. Each epoch has another order, which depends on
-    the seed and the epoch alone, so that reading can start at any position.
+    and permutes the rows within each window. Each epoch has another order, which depends only on
+    the seed and the epoch, so that reading can start at any position.
 
     Attributes:
         length: tokens in a row.
@@ -78,7 +81,7 @@ class ShardReader:
         self._sizes = np.array([rows for _, _, rows in self._shards.row_groups], dtype=np.int64)
         self._first = np.concatenate([[0], np.cumsum(self._sizes)])
         self._groups: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
-        # Neighbouring positions need one order of groups, or two where an epoch ends.
+        # Neighbouring positions need one order of groups, or two at the end of an epoch.
         self._epoch = lru_cache(maxsize=2)(self._new_epoch)
         self._rows_of_window = lru_cache(maxsize=4)(_new_row_order)
         if "length" not in self._shards.metadata:
@@ -91,31 +94,41 @@ class ShardReader:
     def read_rows(self, indices: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
         """Read rows by their number in the corpus.
 
+        Args:
+            indices: numbers of rows, from 0.
+
         Returns:
             input_ids `[n, L]` and document_ids `[n, L]`, int64, in the order of `indices`.
 
         Raises:
-            BadData: naming the file, if a part is corrupt.
-            IndexError: if a number is not in the corpus.
+            BadData: if a part is corrupt; the message names the file.
+            IndexError: if there is no such row.
         """
         rows = np.fromiter(indices, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} asked for, there are {len(self)}")
+            raise IndexError(f"rows {rows.min()} to {rows.max()} requested, there are {len(self)}")
         groups = np.searchsorted(self._first, rows, side="right") - 1
         input_ids = np.empty((len(rows), self.length), dtype=np.int64)
         document_ids = np.empty_like(input_ids)
         for group in np.unique(groups):
-            wanted = groups == group
+            in_group = groups == group
             group_tokens, group_ids = self._group(int(group))
-            input_ids[wanted] = group_tokens[rows[wanted] - self._first[group]]
-            document_ids[wanted] = group_ids[rows[wanted] - self._first[group]]
+            input_ids[in_group] = group_tokens[rows[in_group] - self._first[group]]
+            document_ids[in_group] = group_ids[rows[in_group] - self._first[group]]
         return input_ids, document_ids
 
     def shuffled(self, positions: Iterable[int], seed: int) -> np.ndarray:
-        """The row at each position of an endless shuffled reading, int64 `[n]`.
+        """Map positions of an endless shuffled reading to rows.
 
         Positions `e * len(reader)` to `(e + 1) * len(reader) - 1` are epoch e and hold every
         row once.
+
+        Args:
+            positions: positions, from 0.
+            seed: random seed of the order.
+
+        Returns:
+            The number of the row at each position, int64 `[n]`.
         """
 
         def order_of(epoch: int) -> Order:
@@ -126,18 +139,21 @@ class ShardReader:
     def rows(
         self, start: int = 0, seed: int | None = None, batch: int = 64
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (input_ids `[L]`, document_ids `[L]`) from a position to the end of its epoch.
+        """Read rows from a position to the end of its epoch.
 
         Args:
             start: first position; with a seed it may lie in any epoch.
-            seed: of the shuffled order; None reads in the order of the corpus.
-            batch: rows read at a time.
+            seed: random seed of the shuffled order; None reads in the order of the corpus.
+            batch: number of rows that are read at once.
+
+        Yields:
+            (input_ids `[L]`, document_ids `[L]`).
         """
         end = len(self) if seed is None else (start // len(self) + 1) * len(self)
         for begin in range(start, end, batch):
             positions = range(begin, min(begin + batch, end))
-            wanted = positions if seed is None else self.shuffled(positions, seed)
-            yield from zip(*self.read_rows(wanted), strict=True)
+            indices = positions if seed is None else self.shuffled(positions, seed)
+            yield from zip(*self.read_rows(indices), strict=True)
 
     def _group(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         if group not in self._groups:
@@ -158,10 +174,10 @@ class ShardReader:
         groups = order[window * self._window : (window + 1) * self._window]
         sizes = self._sizes[groups]
         rows = int(sizes.sum())
-        place = self._rows_of_window(seed, epoch, window, rows)[offset - window_ends[window] + rows]
+        row = self._rows_of_window(seed, epoch, window, rows)[offset - window_ends[window] + rows]
         ends = np.cumsum(sizes)
-        which = int(np.searchsorted(ends, place, side="right"))
-        return int(self._first[groups[which]] + place - ends[which] + sizes[which])
+        group = int(np.searchsorted(ends, row, side="right"))
+        return int(self._first[groups[group]] + row - ends[group] + sizes[group])
 
     def _new_epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The order of the row groups, and the position at which each window of them ends."""

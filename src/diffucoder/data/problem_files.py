@@ -1,4 +1,4 @@
-"""Problems from Parquet and JSONL files, in the project's schema or that of known sets."""
+"""Problems from Parquet and JSONL files, in the project's schema or that of known datasets."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,18 +13,26 @@ from diffucoder.errors import BadData
 
 
 def read_problems(params: ProblemFileParams) -> list[Problem]:
-    """Read one file; its columns tell which set it is like.
+    """Read one file; its columns tell its format.
 
-    | columns | like |
+    | columns | format |
     |---|---|
     | problem_id, prompt, entry_point, reference, tests or check | the project's own tables |
     | id, question, test_cases, inferences | AceCode |
     | task_id, text or prompt, code, test_list | MBPP, whole or sanitized |
     | task_id, prompt, entry_point, canonical_solution, test | HumanEval |
 
+    A file of the project's own format may also have the other columns of `problems.Problem`.
+
+    Args:
+        params: the path, the split that its problems belong to, and how to choose hard ones.
+
+    Returns:
+        The problems, in the file's order.
+
     Raises:
-        BadData: if the file is unreadable, a row has other columns, an id comes twice, or the
-            hard split is asked of problems without pass rates.
+        BadData: if the file is unreadable, a row has other columns, an id occurs twice, or the
+            hard split is requested of problems without pass rates.
     """
     problems = [_problem(row, params, number) for number, row in enumerate(read_rows(params.path))]
     seen: set[str] = set()
@@ -40,8 +48,15 @@ def read_problems(params: ProblemFileParams) -> list[Problem]:
 def hard_split(problems: list[Problem], params: HardSplitParams) -> list[Problem]:
     """Keep problems that reference models mostly fail, but not evenly.
 
-    As in the released coupled-GRPO recipe: the mean pass rate is at or under one percentile of
-    all means, its standard deviation at or over one of all deviations.
+    As in the released coupled-GRPO recipe: the mean pass rate is at or below a percentile of all
+    means, its standard deviation at or above a percentile of all deviations.
+
+    Args:
+        problems: problems with two pass rates or more.
+        params: the two percentiles.
+
+    Returns:
+        The hard problems, in order.
 
     Raises:
         BadData: if a problem has fewer than two pass rates.
@@ -62,10 +77,13 @@ def hard_split(problems: list[Problem], params: HardSplitParams) -> list[Problem
 
 
 def require_disjoint(problems: Iterable[Problem]) -> None:
-    """Check that no composition is in two splits, and no id comes twice.
+    """Check that no composition is in two splits, and no id occurs twice.
+
+    Args:
+        problems: problems of all sources.
 
     Raises:
-        BadData: naming the composition or the id.
+        BadData: if one does; the message names it.
     """
     splits: dict[str, str] = {}
     ids: set[str] = set()

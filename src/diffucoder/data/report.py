@@ -1,4 +1,4 @@
-"""The data report: what went into each step, what came out, and why the rest did not."""
+"""The data report: what went into each step, what came out, and why the rest was rejected."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ def document_steps(documents: Iterable[Row], rejected: Iterable[Row]) -> list[di
         rejected: rows with `step`, `reason` and `bytes`.
 
     Returns:
-        One record a step, in order: `step`, `documents_in`, `documents_out`, `bytes_in`,
+        One record per step, in order: `step`, `documents_in`, `documents_out`, `bytes_in`,
         `bytes_out`, and `rejected`, a list of `reason`, `documents`, `bytes`.
     """
     count = size = 0
@@ -49,7 +49,14 @@ def document_steps(documents: Iterable[Row], rejected: Iterable[Row]) -> list[di
 
 
 def by_source(documents: Iterable[Row]) -> list[dict[str, Any]]:
-    """Documents and bytes of each source and licence."""
+    """Count documents and bytes of each source and licence.
+
+    Args:
+        documents: rows with `source`, `licence` and `bytes`.
+
+    Returns:
+        One record per source and licence, sorted.
+    """
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
     for row in documents:
@@ -63,7 +70,15 @@ def by_source(documents: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def tally(rows: Iterable[Row], *columns: str) -> list[dict[str, Any]]:
-    """How many rows have each combination of values in `columns`."""
+    """Count the rows with each combination of values.
+
+    Args:
+        rows: rows with these columns.
+        columns: names of columns.
+
+    Returns:
+        One record per combination, sorted: the values by column, and `count`.
+    """
     counts = Counter(tuple(row[column] for column in columns) for row in rows)
     return [
         dict(zip(columns, values, strict=True)) | {"count": count}

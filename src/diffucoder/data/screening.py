@@ -1,4 +1,4 @@
-"""One pass over the documents that finds which to leave out, and why."""
+"""One pass over the documents that decides which to leave out, and why."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
@@ -12,19 +12,28 @@ from diffucoder.data.documents import Document, Rejection
 from diffucoder.data.filters import Reason
 from diffucoder.data.shingles import word_hashes
 
-# In this order: a document is counted at the first step that rejects it.
+# In order; a document is counted at the first step that rejects it.
 STEPS = ("read", "filter", "decontaminate", "deduplicate")
 
 
-def rejections(
-    documents: Iterable[Document], params: IngestionParams, quotations: ContaminationIndex
+def find_rejected(
+    documents: Iterable[Document], params: IngestionParams, contamination: ContaminationIndex
 ) -> Iterator[Rejection]:
-    """Yield a record for every document to leave out, in the order of `documents`."""
+    """Find the documents to leave out.
+
+    Args:
+        documents: all documents; read once, one at a time.
+        params: the filters' limits, and what counts as a duplicate.
+        contamination: an index of the evaluation texts.
+
+    Yields:
+        One record per document to leave out, in the order of `documents`.
+    """
     seen = Deduplicator(params.dedup)
     for index, document in enumerate(documents):
-        found = _first_reason(document, params, quotations, seen)
-        if found:
-            step, reason = found
+        rejection = _first_reason(document, params, contamination, seen)
+        if rejection:
+            step, reason = rejection
             yield Rejection(
                 index=index,
                 path=document.path,
@@ -37,23 +46,34 @@ def rejections(
 
 
 def _first_reason(
-    document: Document, params: IngestionParams, quotations: ContaminationIndex, seen: Deduplicator
+    document: Document,
+    params: IngestionParams,
+    contamination: ContaminationIndex,
+    seen: Deduplicator,
 ) -> tuple[str, Reason] | None:
     if reason := filters.reason_to_reject(document, params.filters):
         return ("read" if document.unreadable else "filter"), reason
     words = word_hashes(document.text)
-    # First, so that every copy of a contaminated document is reported as contaminated.
-    if reason := quotations.reason_to_reject(words):
+    # Before duplicates, so that every copy of a contaminated document is reported as such.
+    if reason := contamination.reason_to_reject(words):
         return "decontaminate", reason
     if reason := seen.reason_to_reject(document, words):
         return "deduplicate", reason
     return None
 
 
-def without(
+def drop_rejected(
     rows: Iterable[Mapping[str, Any]], rejected: Iterable[Mapping[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows whose index is in no rejection; both come in order, neither is held."""
+    """Leave out the rejected rows; nothing is held in memory.
+
+    Args:
+        rows: all rows, in order.
+        rejected: rejections with the `index` of the row, in order.
+
+    Yields:
+        The other rows, in order.
+    """
     left_out = (rejection["index"] for rejection in rejected)
     next_out = next(left_out, None)
     for index, row in enumerate(rows):
@@ -64,10 +84,10 @@ def without(
 
 
 def as_row(record: Document | Rejection) -> dict[str, Any]:
-    """A record as a row of its table."""
+    """Write a record as a row of its table."""
     return asdict(record)
 
 
 def as_document(row: Mapping[str, Any]) -> Document:
-    """A row of the documents' table as a record."""
+    """Read a record from a row of the documents' table."""
     return Document(**{field.name: row[field.name] for field in fields(Document)})

@@ -1,8 +1,8 @@
-"""Tables in a directory of Parquet files that are written and read as streams.
+"""Tables in directories of Parquet files that are written and read as streams.
 
 A directory holds `part-00000.parquet`, `part-00001.parquet`, ... and `manifest.json`, which
-names each part with its size in bytes and the rows of its row groups. Readers find any row from
-the manifest alone and read one row group at a time.
+names each part with its size in bytes and the number of rows in each row group. Readers locate any
+row by the manifest alone, and read one row group at a time.
 """
 
 import json
@@ -23,15 +23,16 @@ REMEDY = "make it again with `kedro run --pipeline=ingestion`"
 
 @dataclass
 class Rows:
-    """A table that is still to be written: not an iterator, since Kedro would save an iterator
-    item by item.
+    """A table that is still to be written.
+
+    It is not an iterator, since Kedro would save an iterator item by item.
 
     Attributes:
         schema: Arrow schema of the rows.
-        rows: one mapping a row; consumed once, while it is written.
+        rows: one mapping per row; consumed once, while the table is written.
         metadata: put into the manifest after the last row, so the producer of `rows` may keep
             counts in it.
-        rows_per_group: rows in one Parquet row group, the unit that a reader holds in memory.
+        rows_per_group: number of rows in a Parquet row group, which a reader holds in memory.
     """
 
     schema: pa.Schema
@@ -117,8 +118,15 @@ class Shards:
     def read_group(self, group: int, columns: list[str] | None = None) -> pa.Table:
         """Read one row group.
 
+        Args:
+            group: its number, from 0.
+            columns: names of the columns to read; None for all.
+
+        Returns:
+            The rows.
+
         Raises:
-            BadData: naming the file, if it is not whole.
+            BadData: if the file is corrupt; the message names it.
         """
         file, index, _ = self.row_groups[group]
         try:
@@ -131,7 +139,14 @@ class Shards:
             ) from error
 
     def rows(self, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield all rows in order, one row group in memory at a time."""
+        """Read all rows in order, with one row group in memory at a time.
+
+        Args:
+            columns: names of the columns to read; None for all.
+
+        Yields:
+            One mapping per row.
+        """
         for group in range(len(self.row_groups)):
             yield from self.read_group(group, columns).to_pylist()
 
@@ -150,8 +165,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _check_size(path: Path, expected: int) -> None:
     if not path.is_file():
         raise BadData(f"{path}: the manifest names this file, but it is missing; {REMEDY}")
-    if (found := path.stat().st_size) != expected:
+    if (size := path.stat().st_size) != expected:
         raise BadData(
-            f"{path}: {found} bytes where the manifest says {expected}; the file is corrupt, "
+            f"{path}: {size} bytes where the manifest says {expected}; the file is corrupt, "
             f"{REMEDY}"
         )

@@ -1,4 +1,4 @@
-"""Streams of documents from folders, tables and the hub."""
+"""Streams of documents from folders, tables and the Hugging Face hub."""
 
 import sysconfig
 from collections.abc import Iterator
@@ -12,18 +12,24 @@ from diffucoder.errors import BadData
 
 
 def documents(sources: list[Source]) -> Iterator[Document]:
-    """Yield the documents of all sources in order.
+    """Read the documents of all sources, in order.
 
     Every source is opened, and its first document read, before this returns.
 
+    Args:
+        sources: parameters of the sources.
+
+    Returns:
+        An iterator over documents.
+
     Raises:
-        BadData: if a source is missing, empty or corrupt, naming it.
+        BadData: if a source is missing, empty or corrupt; the message names it.
     """
     return chain.from_iterable([_not_empty(source) for source in sources])
 
 
 def folder(path: str) -> Path:
-    """The folder of a source; `stdlib` is the running interpreter's standard library."""
+    """Locate the folder of a source; `stdlib` is this interpreter's standard library."""
     return Path(sysconfig.get_path("stdlib") if path == "stdlib" else path)
 
 
@@ -32,7 +38,7 @@ def _not_empty(source: Source) -> Iterator[Document]:
     first = next(stream, None)
     if first is None:
         raise BadData(
-            f"source {source.name} ({source.path}): it gives no document; check its path, "
+            f"source {source.name} ({source.path}): it yields no document; check its path, "
             "patterns and max_bytes under ingestion.sources"
         )
     return chain([first], stream)
@@ -102,6 +108,6 @@ def _from_rows(rows: Iterator[Row], source: TableSource | HubSource) -> Iterator
             )
         path = row[source.path_column] if source.path_column else number
         licence = row[source.licence_column] if source.licence_column else source.licence
-        # A lone surrogate cannot be encoded; it must end as a rejection, not as a crash.
+        # A lone surrogate cannot be encoded; it must lead to a rejection, not to a crash.
         data = text.encode("utf-8", "surrogatepass")
         yield from_bytes(data, str(path), source.name, str(licence), source.curated)

@@ -1,4 +1,4 @@
-"""Schemas of ingestion's tables: Arrow for what is streamed, pandera for what is checked."""
+"""Schemas of ingestion's tables: Arrow for streams, pandera for checks."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ REJECTED_DOCUMENTS = arrow.schema(
 
 
 def packed_rows(length: int) -> arrow.Schema:
-    """Rows of `length` tokens."""
+    """Make the schema of packed rows of `length` tokens."""
     return arrow.schema(
         {
             "input_ids": arrow.list_(arrow.int32(), length),
@@ -43,14 +43,14 @@ def packed_rows(length: int) -> arrow.Schema:
     )
 
 
-class _Table(pa.DataFrameModel):
-    """No columns but those named."""
+class Table(pa.DataFrameModel):
+    """A table that has no other columns than its schema names."""
 
-    class Config:
+    class Config(pa.DataFrameModel.Config):
         strict = True
 
 
-class Documents(_Table):
+class Documents(Table):
     """Source documents; `clean_documents` has the same columns."""
 
     path: Series[str]
@@ -63,7 +63,7 @@ class Documents(_Table):
     curated: Series[bool]
 
 
-class RejectedDocuments(_Table):
+class RejectedDocuments(Table):
     """Documents that were left out, one row each; `index` is the row in `documents`."""
 
     index: Series[int] = pa.Field(ge=0)
@@ -75,8 +75,8 @@ class RejectedDocuments(_Table):
     detail: Series[str]
 
 
-class PackedRows(_Table):
-    """Rows of tokens, and the document that each token belongs to (-1: filler)."""
+class PackedRows(Table):
+    """Rows of tokens with the document that each belongs to (-1: filler)."""
 
     input_ids: Series[object]
     document_ids: Series[object]
@@ -84,6 +84,7 @@ class PackedRows(_Table):
     @pa.dataframe_check
     @classmethod
     def same_lengths(cls, frame: pd.DataFrame) -> bool:
+        """Each row has as many tokens as document ids."""
         return bool((frame["input_ids"].map(len) == frame["document_ids"].map(len)).all())
 
 
@@ -91,8 +92,8 @@ def _is_filled(values: Any) -> bool:
     return len(values) > 0
 
 
-class Problems(_Table):
-    """Tasks with a reference and either `tests` or `check`."""
+class Problems(Table):
+    """Problems (`problems.Problem`): a prompt, a reference, and either `tests` or a `check`."""
 
     problem_id: Series[str] = pa.Field(unique=True)
     source: Series[str]
@@ -110,15 +111,17 @@ class Problems(_Table):
     @pa.dataframe_check
     @classmethod
     def either_tests_or_check(cls, frame: pd.DataFrame) -> bool:
+        """Each problem has `tests` or a `check`, and not both."""
         return bool((frame["tests"].map(_is_filled) ^ (frame["check"] != "")).all())
 
     @pa.dataframe_check
     @classmethod
     def no_composition_in_two_splits(cls, frame: pd.DataFrame) -> bool:
+        """All problems of a composition are in one split."""
         return bool((frame.groupby("composition")["split"].nunique() == 1).all())
 
 
-class RejectedProblems(_Table):
+class RejectedProblems(Table):
     """Problems that were left out, and why."""
 
     problem_id: Series[str]
@@ -128,7 +131,7 @@ class RejectedProblems(_Table):
     detail: Series[str]
 
 
-class InstructionPairs(_Table):
+class InstructionPairs(Table):
     """Prompts with the answers to learn."""
 
     pair_id: Series[str] = pa.Field(unique=True)
@@ -139,7 +142,7 @@ class InstructionPairs(_Table):
     flawed: Series[bool]
 
 
-class RejectedPairs(_Table):
+class RejectedPairs(Table):
     """Pairs that were left out, and why."""
 
     pair_id: Series[str]
@@ -147,7 +150,7 @@ class RejectedPairs(_Table):
     reason: Series[str] = pa.Field(str_length={"min_value": 1})
 
 
-class TokenizedPairs(_Table):
+class TokenizedPairs(Table):
     """Prompts and answers as tokens; the answer ends with the token that ends its turn."""
 
     pair_id: Series[str] = pa.Field(unique=True)
@@ -157,5 +160,21 @@ class TokenizedPairs(_Table):
     @pa.dataframe_check
     @classmethod
     def nothing_empty(cls, frame: pd.DataFrame) -> bool:
+        """No prompt and no answer is empty."""
         filled = frame["prompt_ids"].map(_is_filled) & frame["response_ids"].map(_is_filled)
         return bool(filled.all())
+
+
+def frame(rows: list[dict[str, Any]], model: type[pa.DataFrameModel]) -> pd.DataFrame:
+    """Make a frame with a schema's columns and types, also if it has no rows.
+
+    Args:
+        rows: mappings by column.
+        model: the schema.
+
+    Returns:
+        The frame; it is not checked.
+    """
+    columns = model.to_schema().columns
+    frame = pd.DataFrame(rows, columns=list(columns))
+    return frame.astype({name: str(column.dtype) for name, column in columns.items()})

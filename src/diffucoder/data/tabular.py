@@ -19,26 +19,39 @@ JSON = (".json",)
 
 
 def table_files(path: str | Path, endings: tuple[str, ...] = PARQUET + JSONL) -> list[Path]:
-    """The files at `path`: itself, or those in the folder with one of `endings`, by name.
+    """List the files of a table.
+
+    Args:
+        path: a file or a folder.
+        endings: endings of file names; other files are ignored.
+
+    Returns:
+        The file itself, or those in the folder, sorted by name.
 
     Raises:
         BadData: if there is none.
     """
-    place = Path(path)
-    if not place.exists():
-        raise BadData(f"{place}: there is no such file or folder; correct the path")
-    files = [place] if place.is_file() else sorted(place.iterdir())
+    root = Path(path)
+    if not root.exists():
+        raise BadData(f"{root}: there is no such file or folder; correct the path")
+    files = [root] if root.is_file() else sorted(root.iterdir())
     files = [file for file in files if file.name.endswith(endings)]
     if not files:
-        raise BadData(f"{place}: expected files that end in {' or '.join(endings)}, found none")
+        raise BadData(f"{root}: expected files that end in {' or '.join(endings)}, found none")
     return files
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of one Parquet, JSONL or gzipped JSONL file, or of one JSON list.
+    """Read the rows of a file.
+
+    Args:
+        path: a Parquet, JSONL or gzipped JSONL file, or a JSON file with one list.
+
+    Yields:
+        One mapping per row.
 
     Raises:
-        BadData: naming the file, if it is not what its name says.
+        BadData: if the file is not of the format that its name tells.
     """
     file = Path(path)
     if file.name.endswith(PARQUET):
@@ -52,10 +65,18 @@ def read_rows(path: str | Path) -> Iterator[Row]:
 
 
 def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
-    """Yield the rows of a Hugging Face dataset as they arrive.
+    """Read the rows of a Hugging Face dataset as they arrive.
+
+    Args:
+        name: name of the dataset.
+        config: name of its configuration; None for the default.
+        split: name of its split.
+
+    Yields:
+        One mapping per row.
 
     Raises:
-        BadData: if the hub does not give the dataset.
+        BadData: if the dataset cannot be read.
     """
     from datasets import load_dataset
 
@@ -88,7 +109,7 @@ def _jsonl_rows(file: Path) -> Iterator[Row]:
                     yield json.loads(line)
     except (OSError, EOFError, ValueError) as error:
         raise BadData(
-            f"{file}: at or after line {number}, not JSON in UTF-8 ({error}); mend or remove it"
+            f"{file}: at or after line {number}, not JSON in UTF-8 ({error}); correct or remove it"
         ) from error
 
 
@@ -96,7 +117,7 @@ def _json_rows(file: Path) -> list[Row]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadData(f"{file}: not JSON in UTF-8 ({error}); mend or remove it") from error
+        raise BadData(f"{file}: not JSON in UTF-8 ({error}); correct or remove it") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadData(f"{file}: expected a list of objects; mend or remove it")
+        raise BadData(f"{file}: expected a list of objects; correct or remove it")
     return rows

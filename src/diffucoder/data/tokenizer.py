@@ -30,9 +30,9 @@ CHAT_TEMPLATE = (
     f"{{% if add_generation_prompt %}}{TURN_START}assistant\n{{% endif %}}"
 )
 
-# What may be merged: a word with the space before it, one digit, punctuation with the space
-# before it, line ends, and runs of spaces but for the last, which belongs to what follows: so
-# a line's indentation is one piece.
+# Pieces within which bytes may be merged: a word with the space before it, one digit, punctuation
+# with the space before it, line ends, and a run of spaces without the last, which belongs to the
+# next piece. So the indentation of a line is one piece.
 PIECES = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s"
 
 DREAM_CLASS = "DreamTokenizer"
@@ -41,7 +41,15 @@ BATCH_CHARS = 2**20
 
 
 class SpecialIds(NamedTuple):
-    """Ids of the special tokens that the stages need."""
+    """Ids of the special tokens that the stages need.
+
+    Attributes:
+        mask: hides a token.
+        end_of_text: ends a document.
+        turn_start: begins a turn of a chat.
+        turn_end: ends a turn of a chat, and so a completion.
+        pad: fills a canvas after the end of a completion.
+    """
 
     mask: int
     end_of_text: int
@@ -51,10 +59,16 @@ class SpecialIds(NamedTuple):
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
-    """Look the special tokens up.
+    """Look up the special tokens.
+
+    Args:
+        tokenizer: the model's tokenizer.
+
+    Returns:
+        Their ids.
 
     Raises:
-        BadData: if the tokenizer lacks one, naming it.
+        BadData: if the tokenizer lacks one; the message names it.
     """
     vocabulary = tokenizer.get_vocab()
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
@@ -72,15 +86,18 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
     )
 
 
-def train(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
     """Learn a byte-level BPE vocabulary.
 
     Any text survives encoding and decoding unchanged; digits are single tokens.
 
     Args:
-        texts: what to learn merges from; read once.
-        vocabulary: size, special tokens and the 256 bytes included. It comes out smaller if
-            the texts have too few pairs to merge.
+        texts: texts to learn merges from; read once.
+        vocabulary: size of the vocabulary, special tokens and the 256 bytes included. It will be
+            smaller if the texts have too few pairs to merge.
+
+    Returns:
+        A tokenizer with the special tokens and a chat template.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -103,7 +120,14 @@ def train(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
 
 
 def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Give a tokenizer the special tokens, their roles and a chat template where it lacks them."""
+    """Give a tokenizer the special tokens, their roles and a chat template if it lacks them.
+
+    Args:
+        tokenizer: any tokenizer; it is changed in place.
+
+    Returns:
+        The same tokenizer.
+    """
     tokenizer.add_special_tokens(
         {
             "eos_token": END_OF_TEXT,
@@ -119,12 +143,18 @@ def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 
 def open_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer as it is from a directory or the hub; code that comes with it is not run.
+    """Load a tokenizer unchanged; code that comes with it is not run.
 
     The tokenizer of Dream and DiffuCoder is Qwen2's under a class of its own.
 
+    Args:
+        path: a directory, or a name on the Hugging Face hub.
+
+    Returns:
+        The tokenizer.
+
     Raises:
-        BadData: if there is none.
+        BadData: if it cannot be loaded.
     """
     try:
         if get_tokenizer_config(str(path)).get("tokenizer_class") == DREAM_CLASS:
@@ -138,7 +168,15 @@ def open_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> Iterator[list[int]]:
-    """Encode texts batch by batch; what looks like a special token in them is plain text."""
+    """Encode texts batch by batch.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        texts: texts; the name of a special token in them is encoded as plain text.
+
+    Yields:
+        The tokens of each text.
+    """
     for batch in _batches(texts):
         yield from tokenizer(
             batch,
@@ -152,6 +190,13 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> It
 def encode_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Encode one user turn up to where the assistant's answer begins.
 
+    Args:
+        tokenizer: the model's tokenizer, with a chat template.
+        prompt: the user's message.
+
+    Returns:
+        The tokens.
+
     Raises:
         BadData: if the prompt holds the text of a special token, which would end the turn.
     """
@@ -164,29 +209,44 @@ def encode_messages(
     """Encode a conversation up to where the assistant's next answer begins.
 
     Args:
-        tokenizer: with a chat template.
-        messages: each with `role` and `content`.
+        tokenizer: the model's tokenizer, with a chat template.
+        messages: mappings with `role` and `content`.
+
+    Returns:
+        The tokens.
 
     Raises:
-        BadData: if one holds the text of a special token, which would end the turn.
+        BadData: if a message holds the text of a special token, which would end the turn.
     """
     for message in messages:
         prompt = message["role"] + message["content"]
-        if found := [token for token in tokenizer.all_special_tokens if token in prompt]:
+        if special := [token for token in tokenizer.all_special_tokens if token in prompt]:
             raise BadData(
-                f"the prompt {message['content'][:60]!r}... holds the special tokens {found}; "
+                f"the prompt {message['content'][:60]!r}... holds the special tokens {special}; "
                 "remove them"
             )
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    conversation = [dict(message) for message in messages]
+    text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    # `tokenize=False` makes it a text, which its annotation does not tell.
+    assert isinstance(text, str)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
-    """Each token as text by itself, special tokens by their names."""
+    """Make a function that decodes single tokens.
+
+    Args:
+        tokenizer: the model's tokenizer.
+
+    Returns:
+        A function from a token to its text; special tokens have their names.
+    """
 
     @cache
     def text_of(token: int) -> str:
-        return tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
 
     return text_of
 

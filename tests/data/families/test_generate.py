@@ -92,7 +92,9 @@ def test_flaws_come_as_often_as_asked(make_params: MakeParams, share: float) -> 
         wrong = row["response"] != f"```python\n{references[row['composition']]}```"
         assert row["flawed"] == wrong
     # A pair is flawed unless it is right at every part that can go wrong.
-    risks = {task.composition: len(task.risky_places()) for task in every_task(FAMILIES["dicts"])}
+    risks = {
+        task.composition: len(task.mistakable_slots()) for task in every_task(FAMILIES["dicts"])
+    }
     chances = [1 - (1 - share) ** risks[row["composition"]] for row in pairs]
     spread = sum(p * (1 - p) for p in chances) ** 0.5
     assert abs(sum(row["flawed"] for row in pairs) - sum(chances)) <= 5 * spread

@@ -4,11 +4,11 @@ import pytest
 
 from diffucoder.data.families.inputs import GENERATORS
 from diffucoder.data.families.parts import FAMILIES
-from diffucoder.data.families.tasks import ENTRY_POINT, Task, draw_tasks, every_task
+from diffucoder.data.families.tasks import ENTRY_POINT, GeneratedTask, draw_tasks, every_task
 from diffucoder.errors import BadParameters
 
 
-def by_name(composition: str) -> Task:
+def by_name(composition: str) -> GeneratedTask:
     family = FAMILIES[composition.split("/")[0]]
     return next(task for task in every_task(family) if task.composition == composition)
 
@@ -35,12 +35,12 @@ def test_code_does_what_the_parts_say(
 ) -> None:
     task = by_name(composition)
     assert run(task.code(), value) == right
-    assert run(task.code(task.risky_places()), value) == wrong
+    assert run(task.code(task.mistakable_slots()), value) == wrong
 
 
 def test_a_mistake_is_made_only_where_asked() -> None:
     task = by_name("numbers/upto/above-3/same/descending")
-    assert task.risky_places() == [0, 1, 3]
+    assert task.mistakable_slots() == [0, 1, 3]
     assert len({task.code(places) for places in ([], [0], [1], [3], [0, 1, 3])}) == 5
     assert task.code([2]) == task.code()
 

@@ -1,4 +1,4 @@
-"""Problems and instruction pairs from the generated families."""
+"""Problems and instruction pairs made from the families of tasks."""
 
 from collections.abc import Sequence
 from random import Random
@@ -6,7 +6,7 @@ from typing import Any
 
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families.parts import FAMILIES
-from diffucoder.data.families.tasks import ENTRY_POINT, Task, draw_tasks, every_task
+from diffucoder.data.families.tasks import ENTRY_POINT, GeneratedTask, draw_tasks, every_task
 from diffucoder.data.families.unit_tests import discriminating_tests
 from diffucoder.data.problems import Problem
 
@@ -18,7 +18,7 @@ def generate(params: ProblemsParams, seed: int) -> list[Problem]:
 
     Args:
         params: shares of the families, and how many compositions each split gets.
-        seed: seed of every draw.
+        seed: random seed.
 
     Returns:
         Problems in the order of the splits.
@@ -27,7 +27,9 @@ def generate(params: ProblemsParams, seed: int) -> list[Problem]:
         BadParameters: if the families hold too few compositions.
     """
     random = Random(f"problems {seed}")
-    tasks = draw_tasks(dict(params.families), sum(params.counts.values()), random)
+    tasks = draw_tasks(
+        dict[str, float](params.families.items()), sum(params.counts.values()), random
+    )
     splits = [split for split, count in params.counts.items() for _ in range(count)]
     return [
         _problem(task, split, params.tests_per_problem, Random(f"{seed} {task.composition}"))
@@ -35,7 +37,7 @@ def generate(params: ProblemsParams, seed: int) -> list[Problem]:
     ]
 
 
-def _problem(task: Task, split: str, tests: int, random: Random) -> Problem:
+def _problem(task: GeneratedTask, split: str, tests: int, random: Random) -> Problem:
     return Problem(
         problem_id=task.composition,
         source=SOURCE,
@@ -55,26 +57,28 @@ def instruction_pairs(
 
     Each pair has a wording of its own. As in scraped instruction data, a share of the solutions
     is flawed: at each part that has a common mistake, a solution makes it with probability
-    `params.mistake_share`. What supervised tuning then learns to imitate, reinforcement learning
-    against unit tests can mend.
+    `params.mistake_share`. Supervised tuning learns to imitate these mistakes, which reinforcement
+    learning against unit tests can correct.
 
     Args:
         problems: problems of any split and source; only generated `sft` ones are used.
-        params: pairs a problem, and the share of mistakes.
-        seed: seed of every draw.
+        params: the number of pairs per problem, and the share of mistakes.
+        seed: random seed.
 
     Returns:
         Rows with `pair_id`, `problem_id`, `composition`, `prompt`, `response`, `flawed`.
     """
-    wanted = {p.composition for p in problems if p.split == "sft" and p.source == SOURCE}
+    compositions = {p.composition for p in problems if p.split == "sft" and p.source == SOURCE}
     tasks = (task for family in FAMILIES.values() for task in every_task(family))
     rows = []
     for task in tasks:
-        if task.composition not in wanted:
+        if task.composition not in compositions:
             continue
         random = Random(f"pairs {seed} {task.composition}")
         for index in range(params.pairs_per_problem):
-            mistaken = [p for p in task.risky_places() if random.random() < params.mistake_share]
+            mistaken = [
+                slot for slot in task.mistakable_slots() if random.random() < params.mistake_share
+            ]
             rows.append(
                 {
                     "pair_id": f"{task.composition}#{index}",

@@ -1,7 +1,7 @@
 """The parts that generated tasks are composed from.
 
-A task reads "Return the AGGREGATE of the MAP of the FILTERED SOURCE": each place is filled by a
-part, and each part has wordings, code, and perhaps the mistake that people commonly make at it.
+A task reads "Return the AGGREGATE of the MAP of the FILTERED SOURCE": each slot is filled by a
+part, and each part has wordings, code, and perhaps the common mistake in it.
 
 Placeholders: `{k}` a small constant, `{x}` the element's name, `{of}` the phrase that a wording
 wraps, `{items}` the comprehension that an aggregate wraps.
@@ -14,15 +14,15 @@ CONSTANTS = (3, 5, 7)
 
 @dataclass(frozen=True)
 class Part:
-    """One choice at one place of a task.
+    """One choice for one slot of a task.
 
     Attributes:
-        key: its name in a composition.
+        key: name in a composition.
         wordings: equivalent phrasings.
         code: the right code.
-        mistake: the common wrong code, or None where there is none worth teaching.
+        mistake: common wrong code; None for a part without one.
         constants: the values that `{k}` takes; empty where the part has no constant.
-        inputs: of a source, the kind of input that tests draw: a key of `inputs.GENERATORS`.
+        inputs: for a source, the kind of input that tests draw, a key of `inputs.GENERATORS`.
     """
 
     key: str
@@ -38,13 +38,13 @@ class Family:
     """The parts that fit together.
 
     Attributes:
-        name: the family.
-        argument: the function's argument.
-        element: the loop variable.
-        sources: what the loop runs over.
-        filters: which elements count.
-        maps: what is made of each.
-        aggregates: what is made of all.
+        name: name of the family.
+        argument: name of the function's argument.
+        element: name of the loop variable.
+        sources: parts that name what the loop runs over.
+        filters: parts that choose elements.
+        maps: parts that transform each element.
+        aggregates: parts that combine all elements.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Family:
     aggregates: tuple[Part, ...]
 
 
-# One place only has constants: which of two numbers belongs where is more than a model of a
-# million weights learns in minutes.
+# Only one slot has constants: a model of a million weights does not learn in minutes which of two
+# numbers belongs where.
 NUMBER_FILTERS = (
     Part("all", ("{of}",), ""),
     Part("even", ("even {of}",), "{x} % 2 == 0"),

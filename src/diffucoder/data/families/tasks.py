@@ -1,6 +1,6 @@
-"""Composing parts into a task: its words, its code, and the mistakes one can make at it."""
+"""Composing parts into a task: its words, its code, and its common mistakes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from random import Random
@@ -14,12 +14,17 @@ OPENINGS = (
     "Define {signature}: return the {what}.",
 )
 ENTRY_POINT = "f"
-PLACES = ("source", "filter", "map", "aggregate")
+SLOTS = ("source", "filter", "map", "aggregate")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A part with its constant (None where it has none)."""
+    """A part with one of its constants.
+
+    Attributes:
+        part: the part.
+        constant: its constant; None for a part without constants.
+    """
 
     part: Part
     constant: int | None
@@ -31,28 +36,41 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One composition: a family and a choice at each place, in the order of `PLACES`."""
+class GeneratedTask:
+    """One composition of parts.
+
+    Attributes:
+        family: the family of its parts.
+        choices: a choice for each slot, in the order of `SLOTS`.
+    """
 
     family: Family
     choices: tuple[Choice, ...]
 
     @property
     def composition(self) -> str:
-        """The name by which splits are kept apart."""
+        """Name of the composition; no two splits share one."""
         return "/".join((self.family.name, *(choice.key for choice in self.choices)))
 
-    def risky_places(self) -> list[int]:
-        """Indices of the places whose part has a common mistake."""
-        return [place for place, choice in enumerate(self.choices) if choice.part.mistake]
+    def mistakable_slots(self) -> list[int]:
+        """Indices of the slots whose part has a common mistake."""
+        return [slot for slot, choice in enumerate(self.choices) if choice.part.mistake]
 
     def code(self, mistaken: Iterable[int] = ()) -> str:
-        """The function's source, with the common mistake at the places in `mistaken`."""
+        """Write the function's source.
+
+        Args:
+            mistaken: indices of the slots at which it makes the common mistake.
+
+        Returns:
+            Source of the function `ENTRY_POINT`.
+        """
         wrong = set(mistaken)
-        source, kept, made, aggregate = (
-            self._fill(choice, place in wrong) for place, choice in enumerate(self.choices)
+        source, condition, element, aggregate = (
+            self._fill(choice, slot in wrong) for slot, choice in enumerate(self.choices)
         )
-        items = f"{made} for {self.family.element} in {source}" + (f" if {kept}" if kept else "")
+        items = f"{element} for {self.family.element} in {source}"
+        items += f" if {condition}" if condition else ""
         body = aggregate.format(items=items)
         return f"def {ENTRY_POINT}({self.family.argument}):\n    return {body}\n"
 
@@ -64,7 +82,14 @@ class Task:
         return code.format(x=self.family.element, k=choice.constant)
 
     def prompt(self, random: Random) -> str:
-        """An instruction in words, with a wording drawn for each part."""
+        """Write the instruction in words.
+
+        Args:
+            random: draws a wording for each part.
+
+        Returns:
+            The instruction.
+        """
         phrase = ""
         for choice in self.choices:
             wording = random.choice(choice.part.wordings)
@@ -74,47 +99,55 @@ class Task:
 
 
 def choices(part: Part) -> list[Choice]:
-    """The part with each of its constants."""
+    """Combine a part with each of its constants."""
     return [Choice(part, constant) for constant in part.constants or (None,)]
 
 
-def every_task(family: Family) -> Iterator[Task]:
-    """All compositions of a family, in a fixed order."""
-    places = (family.sources, family.filters, family.maps, family.aggregates)
-    for combination in product(*([c for part in parts for c in choices(part)] for parts in places)):
-        yield Task(family, combination)
+def every_task(family: Family) -> Iterator[GeneratedTask]:
+    """Yield all compositions of a family, in a fixed order."""
+    slots = (family.sources, family.filters, family.maps, family.aggregates)
+    for combination in product(*([c for part in parts for c in choices(part)] for parts in slots)):
+        yield GeneratedTask(family, combination)
 
 
-def draw_tasks(shares: dict[str, float], count: int, random: Random) -> list[Task]:
-    """Draw distinct compositions in random order, each family as often as its share says.
+def draw_tasks(shares: Mapping[str, float], count: int, random: Random) -> list[GeneratedTask]:
+    """Draw distinct compositions in random order.
 
     Parts are drawn before constants, so that a part with five constants is as common as one
-    with none.
+    without.
+
+    Args:
+        shares: share of each family, by name; they need not sum to 1.
+        count: number of compositions.
+        random: source of the draws.
+
+    Returns:
+        The compositions, each family as often as its share says.
 
     Raises:
-        BadParameters: if a family does not hold what its share asks of it, and a fifth more.
+        BadParameters: if a family's share is more than 80 % of its compositions.
     """
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, GeneratedTask] = {}
     for name, quota in _quotas(shares, count).items():
         family = FAMILIES[name]
-        places = (family.sources, family.filters, family.maps, family.aggregates)
-        room = sum(1 for _ in every_task(family))
-        if quota > 0.8 * room:
+        slots = (family.sources, family.filters, family.maps, family.aggregates)
+        size = sum(1 for _ in every_task(family))
+        if quota > 0.8 * size:
             raise BadParameters(
                 f"problems.families: {quota} of {count} compositions fall to {name!r}, which has "
-                f"{room}: ask for at most 80 % of them; lower its share or problems.counts"
+                f"{size}: ask for at most 80 % of them; lower its share or problems.counts"
             )
-        wanted = len(tasks) + quota
-        while len(tasks) < wanted:
-            drawn = tuple(random.choice(choices(random.choice(parts))) for parts in places)
-            task = Task(family, drawn)
+        target = len(tasks) + quota
+        while len(tasks) < target:
+            drawn = tuple(random.choice(choices(random.choice(parts))) for parts in slots)
+            task = GeneratedTask(family, drawn)
             tasks.setdefault(task.composition, task)
     mixed = list(tasks.values())
     random.shuffle(mixed)
     return mixed
 
 
-def _quotas(shares: dict[str, float], count: int) -> dict[str, int]:
+def _quotas(shares: Mapping[str, float], count: int) -> dict[str, int]:
     """Whole numbers in the ratio of the shares that sum to `count`."""
     total = sum(shares.values())
     ends = [round(count * sum(list(shares.values())[: n + 1]) / total) for n in range(len(shares))]

@@ -1,4 +1,4 @@
-"""Unit tests for generated tasks that tell right from nearly right."""
+"""Unit tests for generated tasks that tell right programs from nearly right ones."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -6,34 +6,37 @@ from random import Random
 from typing import Any
 
 from diffucoder.data.families.inputs import GENERATORS
-from diffucoder.data.families.tasks import ENTRY_POINT, Task
+from diffucoder.data.families.tasks import ENTRY_POINT, GeneratedTask
 
-INPUTS_TRIED = 40
+CANDIDATE_INPUTS = 40
 
 
-def discriminating_tests(task: Task, count: int, random: Random) -> list[str]:
-    """Assert statements that the reference passes and common mistakes mostly fail.
+def discriminating_tests(task: GeneratedTask, count: int, random: Random) -> list[str]:
+    """Write assert statements that the reference passes and common mistakes mostly fail.
 
     Inputs are drawn at random, then chosen one at a time so that the mistake (or combination of
-    mistakes) least caught so far is caught next: an empty list, on which almost any program is
-    right, earns nothing by being asked again.
+    mistakes) that failed the fewest tests so far fails the next. So an empty list, on which almost
+    any program is right, is not chosen twice.
 
     Args:
-        task: what is tested.
+        task: the task to test.
         count: number of asserts.
         random: source of the inputs.
+
+    Returns:
+        The asserts; fewer than `count` if too few distinct inputs were drawn.
     """
     make_input = GENERATORS[task.choices[0].part.inputs]
     reference = _function(task.code())
-    risky = task.risky_places()
+    mistakable = task.mistakable_slots()
     wrong = [
-        _function(task.code(places))
-        for size in range(1, len(risky) + 1)
-        for places in combinations(risky, size)
+        _function(task.code(slots))
+        for size in range(1, len(mistakable) + 1)
+        for slots in combinations(mistakable, size)
     ]
-    # The laziest programs: the argument back, nothing, and zero.
+    # The simplest programs: return the argument, an empty list, or zero.
     wrong += [lambda value: value, lambda value: [], lambda value: 0]
-    pool = {repr(value): value for value in (make_input(random) for _ in range(INPUTS_TRIED))}
+    pool = {repr(value): value for value in (make_input(random) for _ in range(CANDIDATE_INPUTS))}
     caught = {
         text: [not _same(reference, other, value) for other in wrong]
         for text, value in pool.items()
@@ -48,13 +51,13 @@ def discriminating_tests(task: Task, count: int, random: Random) -> list[str]:
 
 
 def _worth(catches: list[bool], tally: list[int]) -> float:
-    """How much an input adds: a mistake counts the less, the more often it is caught already."""
+    """How much an input adds: a mistake counts less the more tests it fails already."""
     return sum((1 + seen) ** -2 for now, seen in zip(catches, tally, strict=True) if now)
 
 
 def _function(code: str) -> Callable[[Any], Any]:
     namespace: dict[str, Any] = {}
-    # The project's own templates: what a model writes runs in the sandbox alone.
+    # The project's own templates; what a model writes runs only in the sandbox.
     exec(code, namespace)
     return namespace[ENTRY_POINT]
 
@@ -63,5 +66,5 @@ def _same(reference: Callable[[Any], Any], other: Callable[[Any], Any], value: A
     try:
         return bool(other(value) == reference(value))
     except ValueError:
-        # max() and min() of nothing: the mistake that some parts stand for.
+        # max() of an empty list: the mistake of some parts.
         return False
