@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from diffucoder.config.backbone import ArchitectureParams
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data import tokenizer as tokenizers
-from diffucoder.evaluation.generation import answer, batches, fill_in, row_seed
+from diffucoder.evaluation.generation import CompletionGenerator, batches, row_seed
 from diffucoder.model import create, set_bidirectional
 
 DECODING = DecodingParams(rule="entropy", max_new_tokens=8, steps=4, temperature=1.0, eps=0)
@@ -65,7 +65,9 @@ def answers(
     return {
         row["row"]: row
         for rank in range(ranks)
-        for rows in answer(model, tokenizer, requests, DECODING, 3, batch_size, (rank, ranks))
+        for rows in CompletionGenerator(model, tokenizer, 3, (rank, ranks)).complete(
+            requests, DECODING, batch_size
+        )
         for row in rows
     }
 
@@ -102,7 +104,8 @@ def test_traces_are_made_on_request_and_change_no_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     plain = answers(model, tokenizer, ask(3), batch_size=3)
-    (traced,) = answer(model, tokenizer, ask(3), DECODING, 3, 3, top_logprobs=2)
+    generator = CompletionGenerator(model, tokenizer, 3)
+    (traced,) = generator.complete(ask(3), DECODING, 3, top_logprobs=2)
     for row in traced:
         trace = row.pop("trace")
         assert plain[row["row"]] == row | {"trace": None}
@@ -131,14 +134,18 @@ def test_a_hole_is_answered_with_the_likeliest_filling(
     prompts = ["def f():\n    <|mask|>\n", "x" * CONTEXT + "<|mask|>y", "a<|mask|>b"]
     requests = [row | {"prompt": text} for row, text in zip(ask(3), prompts, strict=True)]
     lengths = [2, 5]
-    found = [row for (row,) in fill_in(model, tokenizer, requests, DECODING, lengths, 3)]
+    alone = CompletionGenerator(model, tokenizer, 3)
+    found = [row for (row,) in alone.fill_holes(requests, DECODING, lengths)]
     assert [row["length"] for row in found[::2]] != [0, 0]
     for row in found[::2]:
         assert row["length"] in lengths and row["excluded"] == ""
         assert {len(row[name]) for name in ("tokens", "pieces", "reveal_step")} == {row["length"]}
         assert min(row["reveal_step"]) == 0
     assert f"leaves room for {CONTEXT - 5}" in found[1]["excluded"]
-    ranks = [fill_in(model, tokenizer, requests, DECODING, lengths, 3, (n, 2)) for n in (0, 1)]
+    ranks = [
+        CompletionGenerator(model, tokenizer, 3, (n, 2)).fill_holes(requests, DECODING, lengths)
+        for n in (0, 1)
+    ]
     assert [row for part in ranks for (row,) in part] == [found[0], found[2], found[1]]
 
 

@@ -107,10 +107,10 @@ def test_changed_code(project: Any) -> None:
     project.run()
     nodes = "src/PACKAGE/pipelines/second/nodes.py"
     project.edit(nodes, "def scale", "# A comment is no change.\ndef scale")
-    fingerprint._package_digest.cache_clear()
+    fingerprint.package_digest.cache_clear()
     assert remade(project) == set()
     project.edit(nodes, "value * second.factor", "value * second.factor + 1")
-    fingerprint._package_digest.cache_clear()
+    fingerprint.package_digest.cache_clear()
     assert remade(project) == {"scaled.json"}
 
 

@@ -1,1 +1,1 @@
-"""What came out: benchmarks, measures with intervals, figures and the report."""
+"""How often programs pass and in which order they are decoded, each with an interval."""

@@ -1,6 +1,6 @@
 """AR-ness: how much a decode goes from left to right (arXiv 2506.20639, section 4.1).
 
-p_1 .. p_T is the order in which positions were revealed, one a step.
+p_1 .. p_T is the order in which positions were revealed, one per step.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ def local_ar(order: Sequence[int], k: int) -> float:
     k steps, which have too few before them, are not counted.
 
     Args:
-        order: the position revealed at each step; positions may start anywhere.
-        k: length of the run; 1 asks only about the reveal just before.
+        order: The position revealed at each step; positions may start anywhere.
+        k: Length of the run; 1 asks only about the reveal just before.
 
     Returns:
         0 to 1; 1 for a decode from left to right.
 
     Raises:
-        ValueError: if k is not positive, a position is revealed twice, or there are not more
+        ValueError: If k is not positive, a position is revealed twice, or there are not more
             than k steps.
     """
     _check(order, k)
@@ -34,37 +34,43 @@ def local_ar(order: Sequence[int], k: int) -> float:
 
 
 def global_ar(order: Sequence[int], k: int) -> float:
-    """Share of steps at which one of the k left-most positions still hidden was revealed.
+    """Share of steps at which one of the k left-most positions that were still masked was revealed.
 
     Args:
-        order: the position revealed at each step.
-        k: how many of the left-most count.
+        order: The position revealed at each step.
+        k: Number of left-most positions that count.
 
     Returns:
         0 to 1; 1 for a decode from left to right.
 
     Raises:
-        ValueError: if k is not positive, a position is revealed twice, or there are no steps.
+        ValueError: If k is not positive, a position is revealed twice, or there are no steps.
     """
     _check(order, k)
-    hidden = sorted(order)
+    masked = sorted(order)
     early = 0
     for position in order:
-        early += position in hidden[:k]
-        hidden.remove(position)
+        early += position in masked[:k]
+        masked.remove(position)
     return early / len(order)
 
 
 def order_from_steps(reveal_step: Sequence[int]) -> list[int]:
-    """The position revealed at each step, from the step at which each position was.
+    """Turn the step of each position into the position of each step.
+
+    Args:
+        reveal_step: The step at which each position was revealed.
+
+    Returns:
+        The position revealed at each step.
 
     Raises:
-        ValueError: if a step revealed several positions, since they have no order then.
+        ValueError: If a step revealed several positions, since they have no order then.
     """
     steps = list(reveal_step)
     if len(set(steps)) != len(steps):
         raise ValueError(
-            "a step revealed several positions, so AR-ness is undefined: decode one token a step"
+            "a step revealed several positions, so AR-ness is undefined: decode one token per step"
         )
     return sorted(range(len(steps)), key=steps.__getitem__)
 
@@ -75,4 +81,4 @@ def _check(order: Sequence[int], k: int) -> None:
     if len(order) == 0:
         raise ValueError("no steps: AR-ness of an empty decode is undefined")
     if len(set(order)) != len(order):
-        raise ValueError("a position was revealed twice: expected one new position a step")
+        raise ValueError("a position was revealed twice: expected one new position per step")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Draws held in memory at once.
+# Drawn numbers held in memory at once.
 _CELLS = 4_000_000
 
 
@@ -15,16 +15,16 @@ def interval(
     """Interval of the mean of `values` when its units are drawn anew with replacement.
 
     Args:
-        values: one value a unit, usually a problem.
-        resamples: draws of a whole set.
-        confidence: share of the draws' means inside the interval.
-        seed: of the draws; equal seeds give equal intervals.
+        values: One value per unit, usually a problem.
+        resamples: Number of draws of a whole set.
+        confidence: Share of the draws' means inside the interval.
+        seed: Random seed of the draws; equal seeds give equal intervals.
 
     Returns:
         The low and the high end.
 
     Raises:
-        ValueError: for no values, or numbers out of range.
+        ValueError: If there are no values, or a number is out of range.
     """
     units = np.asarray(values, dtype=np.float64)
     _check(units, resamples, confidence)
@@ -45,16 +45,16 @@ def cluster_interval(
     """Interval of the mean when seeds are drawn anew, and problems within each drawn seed.
 
     Args:
-        values: [seeds, problems]: equally many in each row, of each seed's own drawing.
-        resamples: draws.
-        confidence: share of the draws' means inside the interval.
-        seed: of the draws.
+        values: `[seeds, problems]`; each seed has problems of its own, equally many.
+        resamples: Number of draws.
+        confidence: Share of the draws' means inside the interval.
+        seed: Random seed of the draws.
 
     Returns:
         The low and the high end.
 
     Raises:
-        ValueError: for no values, or numbers out of range.
+        ValueError: If there are no values, or a number is out of range.
     """
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2:
@@ -76,20 +76,20 @@ def seeds_interval(
 ) -> tuple[float, float]:
     """As `cluster_interval`, but each seed may have its own number of problems.
 
-    A draw takes as many seeds as there are, from each so many problems as it has, and is the
-    mean of the seeds' means.
+    A draw takes as many seeds as there are, from each as many problems as it has, and is the mean
+    of the seeds' means.
 
     Args:
-        samples: a value for each problem of each seed.
-        resamples: draws.
-        confidence: share of the draws' means inside the interval.
-        seed: of the draws.
+        samples: For each seed a value for each of its problems.
+        resamples: Number of draws.
+        confidence: Share of the draws' means inside the interval.
+        seed: Random seed of the draws.
 
     Returns:
         The low and the high end.
 
     Raises:
-        ValueError: for no values, or numbers out of range.
+        ValueError: If there are no values, or a number is out of range.
     """
     units = [np.asarray(values, dtype=np.float64) for values in samples]
     for values in units:
@@ -118,17 +118,17 @@ def ratio_interval(
     """Interval of the ratio of two means over the same units, drawn anew together.
 
     Args:
-        numerators: one value a unit, such as the variance of one estimator on a completion.
-        denominators: of the same units in the same order; their mean must not be 0.
-        resamples: draws of a whole set.
-        confidence: share of the draws' ratios inside the interval.
-        seed: of the draws.
+        numerators: One value per unit, such as the variance of one estimator on a completion.
+        denominators: Values of the same units in the same order; their mean must not be 0.
+        resamples: Number of draws of a whole set.
+        confidence: Share of the draws' ratios inside the interval.
+        seed: Random seed of the draws.
 
     Returns:
         The low and the high end.
 
     Raises:
-        ValueError: for no values, unequal numbers of them, or numbers out of range.
+        ValueError: If there are no values, unequally many, or a number is out of range.
     """
     pairs = np.asarray([numerators, denominators], dtype=np.float64)
     _check(pairs, resamples, confidence)
@@ -145,7 +145,7 @@ def ratio_interval(
 def _in_chunks(
     resamples: int, cells: int, draw: Callable[[int], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """The means of all draws, no more cells at once than memory should hold."""
+    """The means of all draws, with at most `_CELLS` numbers in memory at once."""
     chunk = max(1, _CELLS // cells)
     counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
     return np.concatenate([draw(count) for count in counts])

@@ -16,12 +16,12 @@ PROBLEM = ["suite", "problem_id"]
 # What tells one estimate of pass@k from another.
 KEYS = ["checkpoint", "suite", "trust", "decoding", "temperature", "steps"]
 
-# Label of the decoding that takes half the steps; every other one of a sweep takes all.
+# Label of the decoding in half the steps; every other decoding of a sweep takes all of them.
 HALF = "half"
 
 
 def full_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a sweep that revealed one token a step."""
+    """The rows of a sweep that revealed one token per step."""
     return table[table["decoding"] != HALF]
 
 

@@ -9,12 +9,15 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     1 - C(n - c, k) / C(n, k), in exact integers.
 
     Args:
-        n: samples of a problem.
-        c: how many of them passed.
-        k: how many may be tried.
+        n: Number of samples of a problem.
+        c: Number of them that passed.
+        k: Number of samples that may be tried.
+
+    Returns:
+        The estimate, 0 to 1.
 
     Raises:
-        ValueError: unless 0 <= c <= n and 1 <= k <= n.
+        ValueError: Unless 0 <= c <= n and 1 <= k <= n.
     """
     if not 0 <= c <= n:
         raise ValueError(f"c must lie between 0 and n: got c={c}, n={n}")

@@ -51,7 +51,11 @@ def request_table(
 
 
 def problems_by_key(suites: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], Problem]:
-    """The problem of each (suite, problem_id)."""
+    """Index problems by (suite, problem_id).
+
+    Args:
+        suites: The problem table of each suite, by its name.
+    """
     return {
         (suite, record["problem_id"]): Problem.from_record(record)
         for suite, problems in suites.items()

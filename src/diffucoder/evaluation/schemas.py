@@ -14,15 +14,17 @@ TRUST = list(get_args(Trust))
 STYLES = [*get_args(ModelStyle), "infilling"]
 
 
-class _Table(pa.DataFrameModel):
-    """No columns but those named."""
+class StrictTable(pa.DataFrameModel):
+    """A table that has the columns of its schema and no others."""
 
     class Config:
+        """Options of pandera."""
+
         strict = True
 
 
-class Completions(_Table):
-    """Answers with their verdicts; a row each. `trust`: whether a verdict could be forged.
+class Completions(StrictTable):
+    """Completions with their verdicts, one per row. `trust`: whether a verdict could be forged.
 
     `tokens`, `pieces` (each token as text) and `reveal_step` (the step that revealed it, from
     0) run over the completion, its end token included.
@@ -52,12 +54,13 @@ class Completions(_Table):
     @pa.dataframe_check
     @classmethod
     def lists_run_over_the_completion(cls, frame: pd.DataFrame) -> bool:
+        """Whether every list has one item per token."""
         lists = ("tokens", "pieces", "reveal_step")
         return all(bool((frame[name].map(len) == frame["length"]).all()) for name in lists)
 
 
-class Reveals(_Table):
-    """What a decode did; a row for each token that was revealed, none without a trace.
+class Reveals(StrictTable):
+    """Reveals of traced decodes, one token per row; empty without a trace.
 
     `probability` is the token's in the distribution that it was drawn from; `alternatives` are
     the most probable tokens there, as text.
@@ -74,7 +77,7 @@ class Reveals(_Table):
     alternative_probabilities: Series[object]
 
 
-class _Estimates(_Table):
+class _Estimates(StrictTable):
     """Means between 0 and 1 with their intervals."""
 
     checkpoint: Series[str] = pa.Field(isin=list(CHECKPOINTS))
@@ -88,11 +91,12 @@ class _Estimates(_Table):
     @pa.dataframe_check
     @classmethod
     def low_is_not_above_high(cls, frame: pd.DataFrame) -> bool:
+        """Whether every interval has its ends in order."""
         return bool((frame["low"] <= frame["high"]).all())
 
 
 class PassAtK(_Estimates):
-    """pass@k of a checkpoint on a suite; `n_samples` is the fewest of a problem."""
+    """pass@k of a checkpoint on a suite; `n_samples` is the fewest that a problem has."""
 
     suite: Series[str]
     trust: Series[str] = pa.Field(isin=TRUST)

@@ -1,4 +1,4 @@
-"""Verdicts on completions: the code is taken out of the text and run against the tests."""
+"""Verdicts on completions: a program is taken out of the text and run against the tests."""
 
 import ast
 import sys
@@ -26,11 +26,14 @@ def score(
     A completion without code has status `no_code`. Equal answers to a problem are run once.
 
     Args:
-        completions: rows with `suite`, `problem_id`, `prompt`, `text` and `style`.
-        problems: by (suite, problem_id).
-        sandbox: an open sandbox.
-        extractions: how programs are taken out of the texts of a suite; `fenced` where it is
-            not named.
+        completions: Rows with `suite`, `problem_id`, `prompt`, `text` and `style`.
+        problems: Problems by (suite, problem_id).
+        sandbox: An open sandbox.
+        extractions: How programs are taken out of the texts of a suite, by its name; `fenced`
+            for one that is not named.
+
+    Returns:
+        The completions with the new columns.
     """
     named = extractions or {}
     codes = [
@@ -53,14 +56,17 @@ def score(
 
 
 def find_untestable(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, str]:
-    """Problems whose own reference does not pass here, with the reason, by `problem_id`.
+    """Find problems whose own reference does not pass here.
 
     For suites whose tests run in the candidate's process: they need libraries that may not be
     installed, or files and network that no candidate is given.
 
     Args:
-        problems: those of one suite.
-        sandbox: an open sandbox.
+        problems: The problems of one suite.
+        sandbox: An open sandbox.
+
+    Returns:
+        The reason for each such problem, by its `problem_id`.
     """
     needed = {p.problem_id: _libraries(f"{p.reference}\n{p.harness}") for p in problems}
     modules = sorted(set().union(*needed.values()))
@@ -91,7 +97,7 @@ def _code(row: Any, problem: Problem, extraction: Extraction) -> str | None:
 
 
 def _libraries(source: str) -> set[str]:
-    """Top-level names of the modules that a source imports and Python does not bring along."""
+    """Top-level names of the modules that a source imports and Python does not include."""
     return set(_imported(ast.walk(ast.parse(source)))) - set(sys.stdlib_module_names)
 
 

@@ -13,7 +13,7 @@ from diffucoder.decoding import trace
 from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.job import Job
 from diffucoder.evaluation.completions import TRACES, GenerationParams
-from diffucoder.evaluation.generation import answer, fill_in
+from diffucoder.evaluation.generation import CompletionGenerator
 from diffucoder.model import load
 from diffucoder.progress import Meter
 
@@ -81,14 +81,14 @@ def _answers(
     for checkpoint, asked in groupby(_sorted(requests), key=lambda row: row["checkpoint"]):
         model, tokenizer = load(job.inputs[checkpoint], dtype=dtype)
         model.to(context.device)
+        shard = (context.rank, context.world_size)
+        generator = CompletionGenerator(model, tokenizer, job.seed, shard)
         for (label, style), rows in groupby(asked, key=lambda row: (row["decoding"], row["style"])):
             decoding, members = params.decodings[label], list(rows)
-            shard = (context.rank, context.world_size)
-            shared = (model, tokenizer, members, decoding)
             answers = (
-                fill_in(*shared, params.infilling_lengths, job.seed, shard)
+                generator.fill_holes(members, decoding, params.infilling_lengths)
                 if style == "infilling"
-                else answer(*shared, job.seed, params.engine.micro_batch, shard, params.trace)
+                else generator.complete(members, decoding, params.engine.micro_batch, params.trace)
             )
             for answered in answers:
                 yield answered

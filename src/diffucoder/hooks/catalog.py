@@ -7,11 +7,13 @@ from kedro.io import DataCatalog
 
 
 class FreshCatalog(DataCatalog, CatalogCommandsMixin):
-    """Kedro's catalog, but `exists` denies what a changed parameter, input or line of code
-    has outdated, so that `--only-missing-outputs` makes it again.
+    """Kedro's catalog, in which an entry that is out of date does not exist.
+
+    What a changed parameter, input or line of code has outdated is made again by
+    `--only-missing-outputs`.
 
     Attributes:
-        stale: names of outdated entries; the provenance hook fills it before a run.
+        stale: Names of outdated entries; the provenance hook fills it before a run.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

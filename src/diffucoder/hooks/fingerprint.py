@@ -20,6 +20,8 @@ RAW = "01_raw"
 SHOWN = 3
 # Characters of a value that a reason quotes.
 LONGEST_VALUE = 60
+# A package that imports this takes all its modules for parts of itself.
+DISCOVERY = "pkgutil.iter_modules"
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Fingerprint:
     """Everything that, when it changes, outdates a node's outputs.
 
     Attributes:
-        parameters: nested values of the node's `params:` inputs.
-        files: signature of each file or folder that a parameter names.
-        code: digest of the node's code and of all project code that it reaches.
-        inputs: digest of each data set that it reads; one that is absent is left out.
+        parameters: Nested values of the node's `params:` inputs.
+        files: Signature of each file or folder that a parameter names.
+        code: Digest of the node's code and of all project code that it reaches.
+        inputs: Digest of each data set that it reads; one that is absent is left out.
     """
 
     parameters: dict[str, Any]
@@ -40,7 +42,15 @@ class Fingerprint:
 
 
 def differences(recorded: Fingerprint, present: Fingerprint) -> list[str]:
-    """Why results of `recorded` do not stand for `present`; empty if they do."""
+    """Compare two fingerprints.
+
+    Args:
+        recorded: What a result depended on when it was made.
+        present: What it would depend on now.
+
+    Returns:
+        Why the result does not stand for the present; empty if it does.
+    """
     reasons = _changed_values(flatten(recorded.parameters), flatten(present.parameters))
     reasons += [
         f"{path} changed"
@@ -83,7 +93,14 @@ def named_files(parameters: object, root: Path, made: Path) -> dict[str, str]:
 
     A text is taken for a path if something exists there, seen from `root`; taking a word for the
     file of that name costs no more than a stage that runs again when the file changes.
-    Below `made`, the folder of all artefacts, only raw data counts: runs write the rest.
+
+    Args:
+        parameters: Nested values.
+        root: The project's folder.
+        made: The folder of all artefacts; only raw data counts there, since runs write the rest.
+
+    Returns:
+        Signatures by the text that names the file.
     """
     found = {text: root / text for text in _texts(parameters) if text}
     return {
@@ -114,16 +131,28 @@ def _texts(tree: object) -> Iterator[str]:
 def code_digest(function: Callable[..., Any]) -> str:
     """Digest of all project code that `function` can reach, and of the Python version.
 
-    It starts from every module beside the function's own (a stage's worker runs in another
-    process and is imported by nobody) and follows imports, wherever they stand, and texts
-    that name modules. Comments and layout do not count; neither do other packages.
+    It starts from every module beside the function's own and follows imports, wherever they
+    stand, texts that name modules (a stage's worker runs in another process and is imported by
+    nobody), and packages that find their modules by listing them. Comments and layout do not
+    count; neither do other packages.
+
+    Args:
+        function: A function of the project.
+
+    Returns:
+        SHA-256 in hex.
     """
     module = inspect.unwrap(getattr(function, "func", function)).__module__
-    return _package_digest(module.rpartition(".")[0] or module)
+    return package_digest(module.rpartition(".")[0] or module)
 
 
 @cache
-def _package_digest(package: str) -> str:
+def package_digest(package: str) -> str:
+    """Digest of all project code that a package reaches; computed once per process.
+
+    Args:
+        package: Import path of the package, or of a module.
+    """
     top = package.partition(".")[0]
     root = Path(sys.modules[top].__file__ or "").parent.parent
     start = root / package.replace(".", "/")
@@ -135,8 +164,11 @@ def _package_digest(package: str) -> str:
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         reached[file] = ast.dump(tree)
-        names = (name for name in _module_names(tree) if name.partition(".")[0] == top)
-        waiting += (found for name in names if (found := _module_file(root, name)))
+        names = set(_module_names(tree))
+        own = (name for name in sorted(names) if name.partition(".")[0] == top)
+        waiting += (found for name in own if (found := _module_file(root, name)))
+        if DISCOVERY in names:
+            waiting += sorted(file.parent.glob("*.py"))
         for companion in _companions(file.parent):
             reached[companion] = hashlib.sha256(companion.read_bytes()).hexdigest()
     total = hashlib.sha256(platform.python_version().encode())

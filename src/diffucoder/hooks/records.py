@@ -1,4 +1,4 @@
-"""How each node's outputs were made: one JSON file a node, beside the reports."""
+"""How each node's outputs were made: one JSON file per node, beside the reports."""
 
 import json
 import time
@@ -15,11 +15,11 @@ class Record:
     """One node's last whole result.
 
     Attributes:
-        node: its name.
-        env: configuration environment of the run that made it.
-        finished: when, as ISO 8601 in UTC.
-        fingerprint: what the result depended on.
-        outputs: for each data set it saved, `signature` and `digest` right afterwards.
+        node: Name of the node.
+        env: Configuration environment of the run that made it.
+        finished: When it was saved, as ISO 8601 in UTC.
+        fingerprint: What the result depended on.
+        outputs: For each data set it saved, `signature` and `digest` right afterwards.
     """
 
     node: str
@@ -40,7 +40,7 @@ def read(folder: Path, node: str) -> Record | None:
         fields = json.loads((folder / f"{node}.json").read_text(encoding="utf-8"))
         return Record(**fields | {"fingerprint": Fingerprint(**fields["fingerprint"])})
     except (OSError, ValueError, TypeError, KeyError):
-        # A record that is absent or of another shape vouches for nothing: the node runs again.
+        # Without a record that can be read the node runs again.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Seconds a pipeline and memory at its highest, added to the run's summary."""
+"""Seconds per pipeline and peak memory, added to the run's summary."""
 
 import json
 import threading
@@ -46,7 +46,14 @@ class PeakMemory:
 
 
 def resident_bytes(process: psutil.Process) -> int:
-    """Resident memory of `process` and its descendants, in bytes."""
+    """Resident memory of a process and its descendants.
+
+    Args:
+        process: The process.
+
+    Returns:
+        Bytes; pages that processes share are counted in each.
+    """
     total = 0
     for member in [process, *process.children(recursive=True)]:
         try:
@@ -132,7 +139,14 @@ class UsageHook:
 
 
 def stage_seconds(spans: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """Sum the nodes' times, in seconds, over each stage."""
+    """Sum the nodes' times over each stage.
+
+    Args:
+        spans: Begin and end of each node, in seconds of one clock.
+
+    Returns:
+        Seconds of each stage.
+    """
     seconds: dict[str, float] = {}
     for node, (begin, end) in spans.items():
         stage = stage_of_node(node)

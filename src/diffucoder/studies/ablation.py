@@ -11,12 +11,13 @@ from diffucoder.config.ablation import BUDGETS, EQUAL_STEPS, START
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import cluster_interval, interval
 from diffucoder.evaluation.palette import SERIES_COLOURS
+from diffucoder.evaluation.schemas import StrictTable
 
 REWARD = "reward/total"
 
 
-class Curves(pa.DataFrameModel):
-    """Metrics of every training; `forwards` counts passes a completion up to that step."""
+class Curves(StrictTable):
+    """Metrics of every training; `forwards` counts forward passes per completion up to the step."""
 
     cell: Series[str]
     seed: Series[int]
@@ -26,11 +27,8 @@ class Curves(pa.DataFrameModel):
     value: Series[float]
     forwards: Series[int] = pa.Field(ge=0)
 
-    class Config:
-        strict = True
 
-
-class PassRates(pa.DataFrameModel):
+class PassRates(StrictTable):
     """Share of a held-out problem's completions that pass, for every training."""
 
     cell: Series[str]
@@ -39,15 +37,13 @@ class PassRates(pa.DataFrameModel):
     problem_id: Series[str]
     passed: Series[float] = pa.Field(ge=0, le=1)
 
-    class Config:
-        strict = True
 
-
-class Summary(pa.DataFrameModel):
+class Summary(StrictTable):
     """Each cell's pass@1 and reward.
 
     `measure` is `pass@1`, `pass@1 gain` (over the common starting point, problem by problem) or
-    `reward`; each `budget` is equal optimizer steps, and at equal forward passes a completion.
+    `reward`. `budget` is what the cells that are compared have in common: optimizer steps, or
+    forward passes per completion.
     """
 
     cell: Series[str]
@@ -58,9 +54,6 @@ class Summary(pa.DataFrameModel):
     high: Series[float]
     seeds: Series[int] = pa.Field(ge=1)
 
-    class Config:
-        strict = True
-
 
 def summary(
     curves: pd.DataFrame,
@@ -69,17 +62,20 @@ def summary(
     bootstrap: BootstrapParams,
     seed: int,
 ) -> pd.DataFrame:
-    """`Summary` of all cells, the starting point first.
+    """Summarise all cells, the starting point first.
 
     Each training has its own schedule: those at equal compute were planned for fewer steps. Rewards
     are means over the last `window` steps.
 
     Args:
-        curves: of `Curves`.
-        passes: of `PassRates`, with the label `start` for the starting point.
-        window: steps.
-        bootstrap: the intervals: over seeds and problems, of rewards over seeds.
-        seed: of the draws.
+        curves: Table of `Curves`.
+        passes: Table of `PassRates`, with the label `start` for the starting point.
+        window: Number of steps over which rewards are averaged.
+        bootstrap: How the intervals are computed: over seeds and problems, of rewards over seeds.
+        seed: Random seed of the resampling.
+
+    Returns:
+        A table of `Summary`.
     """
     options = (bootstrap.resamples, bootstrap.confidence, seed)
     rows = []
@@ -104,7 +100,17 @@ def summary(
 
 
 def figure(curves: pd.DataFrame, window: int, bootstrap: BootstrapParams, seed: int) -> go.Figure:
-    """Reward against forward passes a completion, mean over seeds with its interval."""
+    """Draw the reward against forward passes per completion, mean over seeds with its interval.
+
+    Args:
+        curves: Table of `Curves`.
+        window: Number of steps over which rewards are averaged.
+        bootstrap: How the intervals over seeds are computed.
+        seed: Random seed of the resampling.
+
+    Returns:
+        One line with a band per cell.
+    """
     drawn = go.Figure()
     rewards = curves[(curves["name"] == REWARD) & (curves["budget"] == EQUAL_STEPS)]
     for index, (cell, group) in enumerate(rewards.groupby("cell", sort=False)):
@@ -136,7 +142,7 @@ def figure(curves: pd.DataFrame, window: int, bootstrap: BootstrapParams, seed: 
             name=cell,
             legendgroup=cell,
         )
-    drawn.update_xaxes(title_text="forward passes a completion (sampling and scoring)")
+    drawn.update_xaxes(title_text="forward passes per completion (sampling and scoring)")
     drawn.update_yaxes(title_text="reward")
     return drawn.update_layout(template="plotly_white", height=420)
 

@@ -1,7 +1,7 @@
-"""The paper's claims, judged by the tables: claim, measure, effect with interval, verdict.
+"""The paper's claims (arXiv 2506.20639), held against measurements.
 
-Each is computed whichever way it goes (arXiv 2506.20639). A claim's effect is measured in every
-run by itself, and the runs of several seeds are judged together.
+Each claim has a measure, an effect with an interval, and a verdict, whichever way it goes. The
+effect is measured in every run by itself; the runs of several seeds are assessed together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,13 +52,13 @@ class Effect:
     """What one run says of one claim.
 
     Attributes:
-        claim: the statement.
-        measure: what was taken for it.
+        claim: The statement.
+        measure: What stands for it.
         sign: 1 if the claim is that the effect is above 0, -1 if below.
-        unit: of the effect times 100.
-        samples: for each seed the effect on each problem; empty if nothing was measured.
-        ends: the interval where the samples are too few to resample: one seed of one number.
-        evidence: the numbers before and after, as a sentence.
+        unit: Unit of the effect times 100.
+        samples: For each seed the effect on each problem; empty if nothing was measured.
+        ends: The interval where there are too few samples to resample: one number of one seed.
+        evidence: The numbers before and after, as a sentence.
     """
 
     claim: str
@@ -75,14 +75,15 @@ class Claim:
     """A row of the table of claims.
 
     Attributes:
-        claim: what the paper says.
-        measure: what was taken for it.
-        effect: mean and interval in `unit`; None if nothing was measured.
-        verdict: `supported` when the whole interval agrees, `contradicted` when it all
+        claim: What the paper says.
+        measure: What stands for it.
+        effect: Mean and both ends of the interval, in `unit`; None if nothing was measured.
+        unit: `points` of a share in percent, or `%` of change.
+        verdict: `supported` when the whole interval agrees, `contradicted` when all of it
             disagrees, else `undecided` at this scale.
-        seeds: trainings behind it.
-        problems: units of each, mostly problems.
-        evidence: more numbers, as a sentence.
+        seeds: Number of trainings behind it.
+        problems: Number of units of each, mostly problems.
+        evidence: More numbers, as a sentence.
     """
 
     claim: str
@@ -104,12 +105,15 @@ class Claim:
 
 
 def all_claims(runs: Sequence[Measurements], bootstrap: BootstrapParams, seed: int) -> list[Claim]:
-    """The table of claims over the runs of one or several seeds.
+    """Assess every claim on the runs of one or several seeds.
 
     Args:
-        runs: each with another seed; of several, the interval is over seeds and problems.
-        bootstrap: the intervals.
-        seed: of the resampling.
+        runs: Measurements of each seed; the interval of several is over seeds and problems.
+        bootstrap: How the intervals are computed.
+        seed: Random seed of the resampling.
+
+    Returns:
+        The claims, in the order of the paper's.
     """
     found: dict[tuple[str, str], list[Effect]] = {}
     for run in runs:
@@ -119,7 +123,13 @@ def all_claims(runs: Sequence[Measurements], bootstrap: BootstrapParams, seed: i
 
 
 def assess(same: Sequence[Effect], bootstrap: BootstrapParams, seed: int) -> Claim:
-    """One row from what each run says of one claim."""
+    """Assess one claim.
+
+    Args:
+        same: What each run says of the claim.
+        bootstrap: How the interval is computed.
+        seed: Random seed of the resampling.
+    """
     first = same[0]
     samples = [units for effect in same for units in effect.samples if units]
     about = (first.claim, first.measure)
@@ -143,11 +153,11 @@ def assess(same: Sequence[Effect], bootstrap: BootstrapParams, seed: int) -> Cla
 
 
 def verdict(low: float, high: float, sign: int) -> ClaimVerdict:
-    """Whether an interval lies on one side of 0.
+    """Tell on which side of 0 an interval lies.
 
     Args:
-        low: its low end.
-        high: its high end.
+        low: Its low end.
+        high: Its high end.
         sign: 1 if a rise is claimed, -1 if a fall is.
     """
     low, high = sorted((sign * low, sign * high))
@@ -157,7 +167,14 @@ def verdict(low: float, high: float, sign: int) -> ClaimVerdict:
 
 
 def effects(run: Measurements) -> Iterator[Effect]:
-    """What a run says of each claim, in the order of the paper's."""
+    """Measure the effects that the paper claims, in its order.
+
+    Args:
+        run: The measurements of one run.
+
+    Yields:
+        One effect per claim and measure.
+    """
     yield from _variance(run.noise)
     yield from _gains(run.completions[run.completions["suite"] == "heldout"])
     yield from _against_other_estimators(run.pass_rates)

@@ -11,13 +11,14 @@ from plotly.subplots import make_subplots
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.evaluation.bootstrap import interval, ratio_interval
 from diffucoder.evaluation.palette import SERIES_COLOURS
+from diffucoder.evaluation.schemas import StrictTable
 
 KEYS = ["estimator", "forwards_per_call", "forwards", "level", "measure"]
 VARIANCE_SHARE = "variance_share"
 
 
-class EstimatorNoise(pa.DataFrameModel):
-    """How estimates miss their reference, at equal forward passes; a row a measure.
+class EstimatorNoise(StrictTable):
+    """How estimates miss their reference, at equal forward passes; one measure per row.
 
     `level` is `token` (mean over a completion's tokens), `sequence` (their sum) or `gradient`.
     `measure` is `bias` (nats), `variance` and `squared_error` (nats squared), `variance_share`
@@ -35,12 +36,9 @@ class EstimatorNoise(pa.DataFrameModel):
     high: Series[float]
     n: Series[int] = pa.Field(ge=1)
 
-    class Config:
-        strict = True
 
-
-class EstimatorCost(pa.DataFrameModel):
-    """What one call with its backward pass costs; a row an estimator.
+class EstimatorCost(StrictTable):
+    """What one call with its backward pass costs; one estimator per row.
 
     `activations_mb` is what autograd keeps between forward and backward pass, without weights.
     """
@@ -51,21 +49,21 @@ class EstimatorCost(pa.DataFrameModel):
     seconds: Series[float] = pa.Field(gt=0)
     activations_mb: Series[float] = pa.Field(gt=0)
 
-    class Config:
-        strict = True
-
 
 def with_intervals(
     raw: pd.DataFrame, baseline: str, bootstrap: BootstrapParams, seed: int
 ) -> pd.DataFrame:
-    """Means over units with bootstrap intervals, and variances as shares of a baseline's.
+    """Average over units, with intervals, and give variances as shares of a baseline's.
 
     Args:
-        raw: `estimator`, `forwards_per_call`, `forwards`, `level`, `measure`, `unit`, `value`; the
-            units of all estimators are the same completions.
-        baseline: the estimator whose variance is 1, at each budget that it can pay.
-        bootstrap: the intervals.
-        seed: of the draws.
+        raw: Table with `estimator`, `forwards_per_call`, `forwards`, `level`, `measure`, `unit`,
+            `value`; the units of all estimators are the same completions.
+        baseline: The estimator whose variance is 1, at each budget that pays for a call of it.
+        bootstrap: How the intervals are computed.
+        seed: Random seed of the resampling.
+
+    Returns:
+        A table of `EstimatorNoise`.
     """
     rows = []
     options = (bootstrap.resamples, bootstrap.confidence, seed)
@@ -87,11 +85,14 @@ def with_intervals(
 
 
 def figure(noise: pd.DataFrame, order: Sequence[str]) -> go.Figure:
-    """Variance against forward passes for tokens and completions, and gradients' cosines.
+    """Draw variances of tokens and completions, and gradients' cosines, against forward passes.
 
     Args:
-        noise: of `EstimatorNoise`.
-        order: labels of the estimators, in the order of the legend.
+        noise: Table of `EstimatorNoise`.
+        order: Labels of the estimators, in the order of the legend.
+
+    Returns:
+        Three panels with one line per estimator.
     """
     panels = [
         ("variance of a token (nats²)", "token", "variance"),

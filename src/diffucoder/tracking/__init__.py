@@ -1,4 +1,4 @@
-"""What is recorded of a run: the only package that imports MLflow, and only when it is used."""
+"""Runs in MLflow: the only package that imports it, and only when it is used."""
 
 from diffucoder.tracking.logger import RunLogger
 from diffucoder.tracking.runs import child_run, tag_active_run

@@ -1,4 +1,4 @@
-"""Nested parameters as MLflow wants them: flat names, short texts."""
+"""Nested parameters as MLflow takes them: flat names, short texts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,12 +29,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def text_of(value: object) -> str:
-    """The value as text, cut to what MLflow takes."""
+    """The value as text, cut to the length that MLflow takes."""
     text = str(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def batches(items: list[Any], size: int = BATCH) -> Iterator[list[Any]]:
-    """Cut a list into lists of at most `size` items."""
+    """Cut a list into lists of at most `size` items, in order."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

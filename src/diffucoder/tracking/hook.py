@@ -1,4 +1,4 @@
-"""The MLflow run of one `kedro run`: kedro-mlflow's hook, taught about typed parameters."""
+"""The MLflow run of one `kedro run`: kedro-mlflow's hook, for typed parameters."""
 
 import json
 import subprocess
@@ -24,8 +24,11 @@ DIGEST_CHARACTERS = 36
 
 
 class TrackingHook(MlflowHook):
-    """Adds to the plugin's run: flattened typed parameters, the git commit, the data sets
-    that nodes read, and at the end headline numbers, the report and sample rollouts."""
+    """Logs more to the plugin's run.
+
+    These are flattened typed parameters, the git commit, the data sets that nodes read, and at
+    the end headline numbers, the report and sample rollouts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +37,7 @@ class TrackingHook(MlflowHook):
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
+        """Remember where the project lies."""
         self._root = context.project_path
         super().after_context_created(context)
 
@@ -42,6 +46,7 @@ class TrackingHook(MlflowHook):
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
+        """Open the run and tag it with the environment and the git commit."""
         import mlflow
 
         self._inputs_logged.clear()
@@ -53,6 +58,7 @@ class TrackingHook(MlflowHook):
     def before_node_run(
         self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], is_async: bool
     ) -> None:
+        """Log the parameters and data sets that the node reads."""
         import mlflow
 
         if not self._is_mlflow_enabled:
@@ -73,6 +79,7 @@ class TrackingHook(MlflowHook):
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
+        """Log the results and close the run."""
         if self._is_mlflow_enabled:
             log_results(pipeline.all_outputs(), catalog)
         super().after_pipeline_run(run_params, pipeline, catalog)
@@ -100,7 +107,12 @@ def _plain(value: Any) -> Any:
 
 
 def log_results(outputs: set[str], catalog: CatalogProtocol) -> None:
-    """Log to the active run what of `summary`, `report` and `rollouts` is among `outputs`."""
+    """Log `summary`, `report` and `rollouts` to the active run, where a pipeline made them.
+
+    Args:
+        outputs: Names of the data sets that the pipeline made.
+        catalog: The catalog of the run.
+    """
     import mlflow
     import pandas as pd
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from diffucoder.tracking.flatten import batches
 
-# One request a second at most: curves look live, and SQLite is not held all the time.
+# At most one request per second: curves look live, and SQLite is not held all the time.
 SECONDS_BETWEEN_WRITES = 1.0
 # MLflow's limit on metrics in one call.
 METRICS_PER_CALL = 1000
@@ -31,7 +31,12 @@ class RunLogger:
         self._written = float("-inf")
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record values at `step`; names with `/` become sections of the UI."""
+        """Record metrics.
+
+        Args:
+            step: The step at which they were measured.
+            metrics: Values by name; names with `/` become sections of the UI.
+        """
         if self._run_id is None:
             return
         from mlflow.entities import Metric
@@ -42,12 +47,12 @@ class RunLogger:
             self._write()
 
     def set_tag(self, name: str, value: str) -> None:
-        """Say something of the run as a whole."""
+        """Tag the run as a whole."""
         if self._run_id is not None:
             self._try(lambda client: client.set_tag(self._run_id, name, value))
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the metrics that are not written yet."""
         if self._waiting:
             self._write()
 

@@ -14,8 +14,8 @@ def child_run(stage: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, s
     """Open a run named `stage` beneath the active one for as long as the block lasts.
 
     Args:
-        stage: name of the run.
-        parameters: nested, plain values (`model_dump(mode="json")`); logged flattened.
+        stage: Name of the run.
+        parameters: Nested plain values (`model_dump(mode="json")`); logged flattened.
 
     Yields:
         Environment variables for the processes that do the work: `RunLogger` in them logs to
@@ -59,7 +59,13 @@ def _create(client: Any, parent: Any, stage: str, parameters: Mapping[str, Any])
 
 
 def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
-    """Log nested parameters flattened; one that is too long for MLflow is cut."""
+    """Log nested parameters flattened; one that is too long for MLflow is cut.
+
+    Args:
+        client: An `MlflowClient`.
+        run_id: The run.
+        parameters: Nested plain values.
+    """
     from mlflow.entities import Param
 
     values = [Param(name, text_of(value)) for name, value in flatten(parameters).items()]
