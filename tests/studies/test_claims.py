@@ -100,7 +100,7 @@ def test_variance_is_judged_by_the_lab(
     runs = [tables(completions, sweep, noise=noise(share)) for share in (0.8, 1.3)]
     alone = find(all_claims(runs[:1], bootstrap, 0), "of a token")
     assert alone.verdict == "supported" and alone.formatted == "-20.0 % [-30.0, -10.0]"
-    assert alone.evidence == "3 passes a completion, 32 completions."
+    assert alone.evidence == "3 forward passes per completion, 32 completions."
     both = find(all_claims(runs, bootstrap, 0), "of a token")
     assert both.verdict == "undecided" and both.seeds == 2
     assert both.effect == pytest.approx((5.0, -20.0, 30.0))

@@ -1,7 +1,6 @@
 """Plotly figures of the report: each a function from tables to one figure.
 
-Colours were chosen to keep their contrast on light and on dark ground; a marker's shape says the
-same as its colour.
+A marker's symbol says the same as its colour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ def losses(metrics: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Training loss of each stage against its step.
 
     Args:
-        metrics: for each stage, a table of `step`, `name`, `value` with the name `loss` in it.
+        metrics: For each stage, a table of `step`, `name`, `value` with the name `loss` in it.
     """
     figure = _panels([f"{stage}: loss" for stage in metrics])
     for column, (stage, table) in enumerate(metrics.items(), start=1):
@@ -62,17 +61,17 @@ def losses(metrics: Mapping[str, pd.DataFrame]) -> go.Figure:
 
 
 def rewards(metrics: pd.DataFrame) -> go.Figure:
-    """Rewards by part, pass rates, KL and clip share against the step of RL.
+    """Rewards by part, pass rates, KL and clip ratio against the step of RL.
 
     Args:
-        metrics: table of `step`, `name`, `value`; rewards are named `reward` or `reward/<part>`,
+        metrics: Table of `step`, `name`, `value`; rewards are named `reward` or `reward/<part>`,
             pass rates have `pass_rate` in their names.
     """
     names = sorted(metrics["name"].unique())
     panels = {
         "reward by part": [name for name in names if name.split("/")[0].startswith("reward")],
         "pass rate": [name for name in names if "pass_rate" in name],
-        "KL to the reference (nats a token)": [name for name in names if name == "kl"],
+        "KL to the reference (nats per token)": [name for name in names if name == "kl"],
         "share of tokens clipped": [name for name in names if name == "clip_ratio"],
     }
     panels = {title: members for title, members in panels.items() if members}
@@ -86,7 +85,11 @@ def rewards(metrics: pd.DataFrame) -> go.Figure:
 
 
 def pass_rates(pass_at_k: pd.DataFrame) -> go.Figure:
-    """Estimates with their intervals, one line a suite, decoding and k; one point a checkpoint."""
+    """Estimates with their intervals: one line per suite, decoding and k, one point per checkpoint.
+
+    Args:
+        pass_at_k: Table of `diffucoder.evaluation.schemas.PassAtK`.
+    """
     keyed = pass_at_k.assign(measure=[_measure(row) for row in pass_at_k.itertuples()])
     measures = list(dict.fromkeys(keyed["measure"]))
     checkpoints = [name for name in CHECKPOINTS if name in set(keyed["checkpoint"])]
@@ -121,10 +124,10 @@ def pass_rates(pass_at_k: pd.DataFrame) -> go.Figure:
 
 
 def temperatures(pass_at_k: pd.DataFrame) -> go.Figure:
-    """pass@k against temperature, one panel a k, one curve a checkpoint.
+    """pass@k against temperature, one panel per k, one curve per checkpoint.
 
     Args:
-        pass_at_k: table of `checkpoint`, `temperature`, `k`, `mean`, `low`, `high`.
+        pass_at_k: Table of `checkpoint`, `temperature`, `k`, `mean`, `low`, `high`.
     """
     ks = sorted(pass_at_k["k"].unique())
     figure = _panels([f"pass@{k}" for k in ks])
@@ -137,10 +140,10 @@ def temperatures(pass_at_k: pd.DataFrame) -> go.Figure:
 
 
 def autoregressiveness(measured: pd.DataFrame) -> go.Figure:
-    """Local and global AR-ness against temperature; the dash tells k.
+    """Local and global AR-ness against temperature; the dash of a line tells k.
 
     Args:
-        measured: table of `checkpoint`, `temperature`, `kind`, `k`, `mean`, `low`, `high`.
+        measured: Table of `checkpoint`, `temperature`, `kind`, `k`, `mean`, `low`, `high`.
     """
     kinds = [kind for kind in ("local", "global") if kind in set(measured["kind"])]
     figure = _panels([f"{kind} AR-ness@k" for kind in kinds])

@@ -16,8 +16,11 @@ def lines(summary: Mapping[str, Any], reporting: Path) -> list[str]:
     """The text to print.
 
     Args:
-        summary: the contents of `summary.json`; parts that are absent are left out.
-        reporting: the folder of the report.
+        summary: The contents of `summary.json`; parts that are absent are left out.
+        reporting: The folder of the report.
+
+    Returns:
+        The lines, without line ends.
     """
     text = ["Pass@1 on held-out problems:"] if summary.get("pass_at_1") else []
     for checkpoint, rate in summary.get("pass_at_1", {}).items():

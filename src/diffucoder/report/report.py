@@ -28,7 +28,7 @@ from diffucoder.report.viewer import environment, watched
 from diffucoder.studies.claims import Claim, Measurements, all_claims
 from diffucoder.tracking.flatten import flatten
 
-# Sample problems shown of each kind of outcome, and denoising traces.
+# Numbers of sample problems shown of each kind of outcome, and of denoising traces.
 SAMPLES_PER_KIND = 2
 TRACED_PROBLEMS = 2
 
@@ -93,7 +93,14 @@ def summarise(
 
 
 def headline(pass_at_k: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int]]]:
-    """pass@1 on held-out problems: decoding -> checkpoint -> mean, low, high, n (problems)."""
+    """pass@1 on held-out problems.
+
+    Args:
+        pass_at_k: pass@k of the evaluation stage.
+
+    Returns:
+        decoding -> checkpoint -> `mean`, `low`, `high`, `n` (problems).
+    """
     rows = pass_at_k[(pass_at_k["suite"] == "heldout") & (pass_at_k["k"] == 1)]
     found: dict[str, dict[str, dict[str, float | int]]] = {"sampled": {}, "greedy": {}}
     for row in rows.itertuples():
@@ -107,7 +114,11 @@ def headline(pass_at_k: pd.DataFrame) -> dict[str, dict[str, dict[str, float | i
 
 
 def ingested(data_report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the report shows of the data report: documents by step, tokens, problems, pairs."""
+    """What the report shows of the data report: documents by step, tokens, problems, pairs.
+
+    Args:
+        data_report: What ingestion kept and left out.
+    """
     splits: dict[str, int] = {}
     for row in data_report["problems"]["splits"]:
         splits[row["split"]] = splits.get(row["split"], 0) + row["count"]
@@ -137,12 +148,15 @@ def ingested(data_report: Mapping[str, Any]) -> dict[str, Any]:
 def sample_problems(
     completions: pd.DataFrame,
 ) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Held-out problems with the greedy answers of all checkpoints side by side.
+    """Choose held-out problems, with the greedy answers of all checkpoints side by side.
 
-    The first few of each kind in the order of the table, so that nobody picked them.
+    They are the first few of each kind in the order of the table, so that nobody picked them.
+
+    Args:
+        completions: Scored completions of the evaluation stage.
 
     Returns:
-        How many problems are of each kind, and the chosen ones.
+        The number of problems of each kind, and the chosen ones.
     """
     rows = completions[(completions["suite"] == "heldout") & (completions["decoding"] == "greedy")]
     counts, chosen = dict.fromkeys(KINDS.values(), 0), []
@@ -163,13 +177,13 @@ def sample_problems(
 
 
 def traces(sweep: pd.DataFrame, reveals: pd.DataFrame) -> list[dict[str, Any]]:
-    """Problems of the sweep with a completion of each checkpoint at the lowest temperature.
+    """Choose problems of the sweep, with a completion of each checkpoint at the lowest temperature.
 
     Those that some checkpoint solves come first, in the order of the table.
 
     Args:
-        sweep: completions.
-        reveals: what is known of their reveals; may lack any of them.
+        sweep: Completions of the temperature sweep.
+        reveals: What is known of their reveals; may lack any of them.
 
     Returns:
         For each problem `prompt`, `temperature` and `runs`: what `viewer.watched` makes of each
@@ -241,7 +255,15 @@ def render(
 
 
 def setting_rows(stage: str, value: Any) -> list[tuple[str, str]]:
-    """Dotted keys of a stage's parameters, and their values as JSON."""
+    """Parameters of a stage as rows of a table.
+
+    Args:
+        stage: Name of the stage, which begins every key.
+        value: Its nested parameters, or a single value.
+
+    Returns:
+        Dotted keys, and values as JSON.
+    """
     return [(key, json.dumps(leaf, default=str)) for key, leaf in flatten({stage: value}).items()]
 
 

@@ -13,7 +13,10 @@ from diffucoder.decoding.trace import DecodingTrace
 
 
 def environment() -> Environment:
-    """Templates of this package; `viewer.html.jinja` holds the macro `viewer(run, label)`."""
+    """The environment of this package's templates.
+
+    `viewer.html.jinja` holds the macro `viewer(run, label)`.
+    """
     return Environment(
         loader=PackageLoader("diffucoder.report"),
         autoescape=True,
@@ -32,9 +35,9 @@ def watched(
     """A completion as the macro `viewer` takes it.
 
     Args:
-        pieces: its tokens as text.
-        reveal_step: the step that revealed each, from 0; -1 for what was given.
-        trace: of its reveals.
+        pieces: Its tokens as text.
+        reveal_step: The step that revealed each, from 0; -1 for a token that was given.
+        trace: The trace of its reveals.
         alternatives: texts of the trace's alternatives, reveal by reveal.
 
     Returns:
@@ -61,8 +64,8 @@ def watch(completion: Completion, text_of: Callable[[int], str]) -> dict[str, An
     """A completion of the sampler as the macro `viewer` takes it.
 
     Args:
-        completion: with its trace, if it has one.
-        text_of: a token as text.
+        completion: A completion, with its trace if it has one.
+        text_of: Gives a token as text.
     """
     trace = completion.trace
     others = [[text_of(token) for token in row] for row in trace.top_tokens] if trace else []
@@ -74,7 +77,10 @@ def page(title: str, run: dict[str, Any]) -> str:
     """A self-contained page that shows one completion.
 
     Args:
-        title: what was asked.
-        run: what `watched` or `watch` made.
+        title: What was asked.
+        run: What `watched` or `watch` made.
+
+    Returns:
+        The page as HTML.
     """
     return environment().get_template("trace.html.jinja").render(title=title, run=run)

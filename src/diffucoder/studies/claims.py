@@ -206,7 +206,7 @@ def _variance(noise: pd.DataFrame | None) -> Iterator[Effect]:
             yield Effect(claim, measure, -1, "%", (), evidence=missing)
             continue
         row = shares.iloc[0]
-        evidence = f"{row['forwards']} passes a completion, {row['n']} completions."
+        evidence = f"{row['forwards']} forward passes per completion, {row['n']} completions."
         ends = (float(row["low"]) - 1, float(row["high"]) - 1)
         yield Effect(claim, measure, -1, "%", ((float(row["mean"]) - 1,),), ends, evidence)
 
