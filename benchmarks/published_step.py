@@ -13,7 +13,8 @@ def published_update(bench: Any, batch: Any, weights_B: Any, step: int) -> float
     import torch
 
     from diffucoder.engine.loop import learning_rate
-    from diffucoder.rl.surrogate import clipped_loss
+    from diffucoder.rl.objectives.grpo import clipped_loss
+    from diffucoder.rl.update import row_generators
 
     params, training = bench.params, bench.params.training
     if not hasattr(bench.policy, "its_optimizer"):
@@ -27,19 +28,16 @@ def published_update(bench: Any, batch: Any, weights_B: Any, step: int) -> float
         )
     optimizer = bench.policy.its_optimizer
     draws = [
-        [
-            bench.context.generator(step, iteration, row).initial_seed() >> 1
-            for row in range(len(weights_B))
-        ]
+        row_generators(bench.context, step, iteration, range(len(weights_B)))
         for iteration in range(params.num_iterations)
     ]
     with torch.no_grad():
-        old = [published_scores(bench, bench.policy, batch, seeds) for seeds in draws]
-        ref = [published_scores(bench, bench.recipe.reference, batch, seeds) for seeds in draws]
+        old = [published_scores(bench, bench.policy, batch, own) for own in draws]
+        ref = [published_scores(bench, bench.policy_loss.reference, batch, own) for own in draws]
     loss = torch.zeros(())
-    objective = params.objective.grpo
-    for iteration, seeds in enumerate(draws):
-        new_BL = published_scores(bench, bench.policy, batch, seeds)
+    objective = params.objective
+    for iteration, own in enumerate(draws):
+        new_BL = published_scores(bench, bench.policy, batch, own)
         loss, _ = clipped_loss(
             new_BL,
             old[iteration],
@@ -60,7 +58,7 @@ def published_update(bench: Any, batch: Any, weights_B: Any, step: int) -> float
     return loss.item()
 
 
-def published_scores(bench: Any, model: Any, batch: Any, seeds: list[int]) -> Any:
+def published_scores(bench: Any, model: Any, batch: Any, draws: list[Any]) -> Any:
     """Log-likelihoods `[B, L]` from the logits of every position in every view."""
     import torch
 
@@ -68,12 +66,12 @@ def published_scores(bench: Any, model: Any, batch: Any, seeds: list[int]) -> An
     from diffucoder.model.positions import position_ids
     from diffucoder.model.shift import aligned_logits
 
-    estimator = bench.recipe.estimator
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    estimator = bench.policy_loss.estimator
+    generators = [generator.clone_state() for generator in draws]
     attended_BT = torch.cat([batch.prompt_mask, batch.context_mask], 1)
     total_BL = torch.zeros(batch.completion_ids.shape)
     for view in estimator.views(batch, generators):
-        noised_BL = mask_tokens(batch.completion_ids, view.hidden, bench.special.mask)
+        noised_BL = mask_tokens(batch.completion_ids, view.masked, bench.special.mask)
         logits_BTV = model(
             torch.cat([batch.prompt_ids, noised_BL], 1),
             attention_mask=attended_BT,
@@ -82,7 +80,7 @@ def published_scores(bench: Any, model: Any, batch: Any, seeds: list[int]) -> An
         scores_BTV = aligned_logits(logits_BTV).float().log_softmax(-1)
         own_BLV = scores_BTV[:, batch.prompt_ids.shape[1] :]
         chosen_BL = own_BLV.gather(2, batch.completion_ids[..., None])[..., 0]
-        chosen_BL = chosen_BL * (view.hidden & batch.completion_mask)
+        chosen_BL = chosen_BL * (view.masked & batch.completion_mask)
         if view.probability is not None:
             chosen_BL = chosen_BL / view.probability[:, None]
         total_BL = total_BL + chosen_BL

@@ -138,7 +138,7 @@ class Bench:
     context: Any
     policy: Any
     engine: Any
-    recipe: Any
+    policy_loss: Any
     tokenizer: Any
     special: Any
     tasks: list[Any]
@@ -166,7 +166,7 @@ def prepare(
     from diffucoder.model.compute import configure
     from diffucoder.rl import estimators, objectives
     from diffucoder.rl.tasks import read_tasks
-    from diffucoder.rl.update import Recipe
+    from diffucoder.rl.update import PolicyLoss
 
     loader = settings.CONFIG_LOADER_CLASS(
         str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS, env="base"
@@ -193,11 +193,10 @@ def prepare(
     set_bidirectional(policy)
     configure(policy, params.training.engine, torch.device("cpu"))
     special = special_ids(tokenizer)
-    options = params.estimator.options(params.estimator.name, params.decoding.steps)
-    recipe = Recipe(
+    policy_loss = PolicyLoss(
+        estimators.make(params.estimator, special.mask, params.decoding.steps),
+        objectives.make(params.objective),
         copy.deepcopy(policy).eval(),
-        estimators.get(params.estimator.name, mask_token_id=special.mask, **options),
-        objectives.get(params.objective.name, **params.objective.options()),
     )
     job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
     context = Context(job, {}, 0, 1, torch.device("cpu"), Reporter(work, rank=1))
@@ -208,7 +207,7 @@ def prepare(
         context,
         policy,
         engine,
-        recipe,
+        policy_loss,
         tokenizer,
         special,
         tasks[:prompts],
@@ -283,7 +282,7 @@ def update(bench: Bench, form: str, batch: Any, weights_B: Any, step: int) -> fl
     if form == "published":
         return published_update(bench, batch, weights_B, step)
     metrics = inner_updates(
-        bench.context, bench.engine, bench.recipe, bench.params, step, batch, weights_B, 0
+        bench.context, bench.engine, bench.policy_loss, bench.params, step, batch, weights_B, 0
     )
     return metrics[-1]["loss"]
 

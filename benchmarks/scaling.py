@@ -115,7 +115,7 @@ def stages() -> list[Stage]:
         done = model.operations(rows, length, MEAN_HIDDEN * length, products)
         denoising.append(Stage(name, training, length, 1, 1, rows * length, done, reported))
     canvas = grpo.max_prompt_tokens + grpo.decoding.max_new_tokens
-    views = 2 * grpo.estimator.coupled.pairs + 1
+    views = 2 * grpo.estimator.pairs + 1
     done = grpo.training.steps * sum(grpo_step(model, grpo, canvas, views))
     group = grpo.num_generations
     reported = "320 H100 hours"

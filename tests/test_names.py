@@ -11,9 +11,9 @@ NAMES = {
     "diffucoder.diffusion.corruption": ["coupled_masks"],
     "diffucoder.diffusion.objectives": ["masked_diffusion_loss"],
     "diffucoder.rl.batch": ["CompletionBatch"],
-    "diffucoder.rl.estimators": ["get"],
+    "diffucoder.rl.estimators": ["make"],
     "diffucoder.rl.advantages": ["leave_one_out"],
-    "diffucoder.rl.surrogate": ["clipped_loss"],
+    "diffucoder.rl.objectives.grpo": ["clipped_loss"],
     "diffucoder.decoding": ["generate"],
     "diffucoder.config.decoding": ["DecodingParams"],
     "diffucoder.sandbox": ["Sandbox", "Program", "Verdict"],
@@ -26,12 +26,13 @@ NAMES = {
 ARGUMENTS = {
     ("diffucoder.diffusion.corruption", "coupled_masks"): ["maskable_BL", "t_B", "generator"],
     ("diffucoder.diffusion.objectives", "masked_diffusion_loss"): [
-        "logits_BLV", "tokens_BL", "hidden_BL", "t_B", "denominator",
+        "logits_BLV", "tokens_BL", "masked_BL", "t_B", "denominator",
     ],
-    ("diffucoder.rl.surrogate", "clipped_loss"): [
+    ("diffucoder.rl.objectives.grpo", "clipped_loss"): [
         "new_BL", "old_BL", "advantages_B", "completion_mask_BL", "epsilon", "denominator",
         "ref_BL", "beta",
     ],
+    ("diffucoder.rl.estimators", "make"): ["options", "mask_token_id", "steps"],
     ("diffucoder.decoding", "generate"): [
         "model", "prompts", "config", "mask_token_id", "eos_token_id", "pad_token_id", "generator",
     ],

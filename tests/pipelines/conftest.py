@@ -127,7 +127,7 @@ def stage_job(
             given = {"model": checkpoint, "tokenized_pairs": inputs / "pairs.parquet"}
         else:
             read = often(stage, "training") | {"ref_model_sync_steps": 1}
-            read["objective"]["grpo"]["beta"] = 1.0
+            read["objective"]["beta"] = 1.0
             read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
             read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
             read["validation"]["every"] = 1

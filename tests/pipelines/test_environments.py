@@ -75,7 +75,7 @@ def test_every_stage_fits_its_machine(
         (adaptation.pretraining, length, 1, 0),
         (adaptation.mid_training, length, 1, 0),
         (instruction.training, instruction.row_length, 1, 0),
-        (grpo.training, canvas, 2 * grpo.estimator.coupled.pairs + 1, weights),
+        (grpo.training, canvas, 2 * grpo.estimator.pairs + 1, weights),
     ]
     for training, row, forward_passes, frozen_params in stages:
         assert training.engine.nproc_per_node == ranks

@@ -2,13 +2,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from choices import estimator_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
 from diffucoder.rl import diagnostics
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
 from diffucoder.rl.exact import exact_elbo
 
 MASK = 12
@@ -34,7 +34,7 @@ def test_an_unbiased_estimator_misses_the_exact_value_by_its_variance_alone(
 ) -> None:
     batch, low, high = make_batch([2, 3], [4, 3]), 0.3, 1.0
     reference_BL = exact_elbo(model, batch, MASK, low, high)
-    estimator = get("monte_carlo", mask_token_id=MASK, draws=2, low=low, high=high)
+    estimator = estimator_of("monte_carlo", mask_token_id=MASK, draws=2, low=low, high=high)
     rows = batch.rows(torch.tensor([0, 1]).repeat(64))
     drawn_KBL = diagnostics.estimates(
         estimator, model, rows, torch.Generator().manual_seed(0), count=8, forwards=4
@@ -51,7 +51,7 @@ def test_a_budget_pays_for_a_mean_of_calls(
     make_batch: Batches, model: PreTrainedModel, views_of: Callable[..., list[Tensor]]
 ) -> None:
     batch = make_batch([2], [6])
-    estimator = get("coupled", mask_token_id=MASK)
+    estimator = estimator_of("coupled", mask_token_id=MASK)
     kept: list[Tensor] = []
 
     def draw(forwards: int) -> None:

@@ -37,8 +37,8 @@ def test_part_of_the_times_is_an_integral_over_them(
     make_batch: Batches, model: PreTrainedModel
 ) -> None:
     batch = make_batch([2], [4])
-    hidden_SL, scores_SL = subset_scores(model, batch, MASK)
-    sizes_S = hidden_SL.sum(1)
+    masked_SL, scores_SL = subset_scores(model, batch, MASK)
+    sizes_S = masked_SL.sum(1)
     edges = torch.linspace(0.2, 0.8, 2001, dtype=torch.float64)
     middles = (edges[1:] + edges[:-1]) / 2
     chances_ST = middles ** (sizes_S - 1)[:, None] * (1 - middles) ** (4 - sizes_S)[:, None]
@@ -58,8 +58,8 @@ def test_rows_of_unequal_length_are_enumerated_apart(
 
 def test_filler_is_hidden_too_and_not_scored(model: PreTrainedModel) -> None:
     batch = from_canvas([[3, 4]], torch.tensor([[1, END, PAD, PAD]]), END, PAD)
-    hidden_SL, scores_SL = subset_scores(model, batch, MASK)
-    assert len(hidden_SL) == 15 and hidden_SL[:, 2:].any()
+    masked_SL, scores_SL = subset_scores(model, batch, MASK)
+    assert len(masked_SL) == 15 and masked_SL[:, 2:].any()
     assert scores_SL[:, :2].any() and not scores_SL[:, 2:].any()
 
 

@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable
 
 import torch
+from choices import estimator_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
-from diffucoder.rl.surrogate import clipped_loss
+from diffucoder.rl.objectives.grpo import clipped_loss
 
 VOCABULARY, MASK = 13, 12
 
@@ -91,7 +91,7 @@ def test_estimates_and_loss_are_the_published_ones(
     seed: int,
 ) -> None:
     batch = make_batch([q for q, _ in lengths], [n for _, n in lengths], seed % 100)
-    estimator = get("coupled", mask_token_id=MASK, pairs=pairs, low=low, high=low + width)
+    estimator = estimator_of("coupled", mask_token_id=MASK, pairs=pairs, low=low, high=low + width)
     policy = make_model(VOCABULARY)
     # Near enough for ratios on both sides of the clip range.
     others = []
@@ -125,7 +125,7 @@ def test_estimates_and_loss_are_the_published_ones(
         prompt = batch.prompt_ids[row][batch.prompt_mask[row]].tolist()
         completion = batch.completion_ids[row, :count].tolist()
         drawn = [
-            (view.probability[row].item(), view.hidden[row, :count].tolist())
+            (view.probability[row].item(), view.masked[row, :count].tolist())
             for view in views[1::2]
         ]
         expected = [

@@ -7,21 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import seeded
+from choices import estimator_of
+from helpers import rank_context, seeded
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.diffusion.corruption import coupled_masks
 from diffucoder.diffusion.generators import uniform
-from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.reporter import Reporter
 from diffucoder.model.projection import aligned_states, token_log_probs
 from diffucoder.rewards.extract import format_reward
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
-from diffucoder.rl.surrogate import clipped_loss
-from diffucoder.rl.update import _seeds
+from diffucoder.rl.objectives.grpo import clipped_loss
+from diffucoder.rl.update import row_generators
 from diffucoder.sandbox import Program, Sandbox
 
 MASK = 12
@@ -33,15 +31,15 @@ def test_defect_01_each_inner_iteration_has_masks_of_its_own_whatever_the_accumu
 ) -> None:
     """There: the index is read after the step counter moved, so micro-batch 1 never changes."""
     job = Job(stage="grpo", parameters={}, inputs={}, work=tmp_path, output=tmp_path, seed=0)
-    context = Context(job, {}, 0, 1, torch.device("cpu"), Reporter(tmp_path, rank=1))
-    batch, estimator = make_batch([2] * 4, [12] * 4), get("coupled", mask_token_id=MASK)
+    context = rank_context(job)
+    batch, estimator = make_batch([2] * 4, [12] * 4), estimator_of("coupled", mask_token_id=MASK)
 
     def masks(iteration: int, micro_batch: int) -> Tensor:
         parts = []
         for rows_B in torch.arange(4).split(micro_batch):
-            draws = seeded(*_seeds(context, 0, iteration, rows_B).tolist())
+            draws = row_generators(context, 0, iteration, rows_B.tolist())
             views = list(estimator.views(batch.rows(rows_B), draws))
-            parts.append(views[1].hidden)
+            parts.append(views[1].masked)
         return torch.cat(parts)
 
     first_BL, second_BL = masks(0, 4), masks(1, 4)
@@ -60,7 +58,9 @@ def test_defect_02_no_draw_touches_a_global_generator(
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
     before = states()
-    get("coupled", mask_token_id=MASK).log_likelihood(model, make_batch([2], [9]), seeded(7))
+    estimator_of("coupled", mask_token_id=MASK).log_likelihood(
+        model, make_batch([2], [9]), seeded(7)
+    )
     assert states() == before
     many = [uniform(1, 4, torch.Generator().manual_seed(seed)) for seed in range(5000)]
     assert len({tuple(row[0].tolist()) for row in many}) == 5000
@@ -108,7 +108,7 @@ def test_defect_05_leaving_is_no_pass_and_one_hanging_test_no_total_failure() ->
 
 def test_defect_06_scoring_sees_no_padding(make_batch: Batches, model: PreTrainedModel) -> None:
     """There: scoring passes get no attention mask, so unequal prompts see each other's padding."""
-    estimator = get("coupled", mask_token_id=MASK)
+    estimator = estimator_of("coupled", mask_token_id=MASK)
     batch = make_batch([1, 7], [5, 5])
     together_BL = estimator.log_likelihood(model, batch, seeded(1, 2))
     alone = CompletionBatch(
@@ -143,7 +143,7 @@ def test_defect_08_the_vocabulary_is_projected_on_at_scored_tokens_alone(
     hook = model.get_output_embeddings().register_forward_hook(
         lambda module, args, output: rows.append(output.shape[:-1].numel())
     )
-    get("coupled", mask_token_id=MASK).log_likelihood(model, batch, seeded(1, 2))
+    estimator_of("coupled", mask_token_id=MASK).log_likelihood(model, batch, seeded(1, 2))
     hook.remove()
     real = int(batch.completion_mask.sum())
     assert sum(rows) == 2 * real, "once under the full mask, once in one half or the other"
@@ -174,7 +174,7 @@ def test_defect_09_a_penalty_works_in_the_first_iteration_and_softmax_is_in_floa
 
 def test_defect_10_each_row_has_a_time_of_its_own(make_batch: Batches) -> None:
     """There: one mask ratio is shared by the whole batch."""
-    estimator = get("coupled", mask_token_id=MASK, pairs=2)
+    estimator = estimator_of("coupled", mask_token_id=MASK, pairs=2)
     views = list(estimator.views(make_batch([2] * 50, [4] * 50), torch.Generator()))
     for first, second in (views[1:3], views[3:5]):
         assert len(set(first.probability.tolist())) == 50

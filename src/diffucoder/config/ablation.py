@@ -9,6 +9,8 @@ from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.engine import RankParams
 from diffucoder.config.evaluation import BootstrapParams
 from diffucoder.config.rewards import SandboxParams
+from diffucoder.rl.estimators.options import EstimatorOptions
+from diffucoder.rl.objectives.options import ObjectiveOptions
 
 # What an untrained starting point is called beside the cells.
 START = "start"
@@ -24,14 +26,16 @@ class CellParams(Params):
     """What a cell changes in the parameters of the grpo stage.
 
     Attributes:
-        estimator: options to replace in `grpo.estimator`.
-        objective: options to replace in `grpo.objective`.
+        estimator: the cell's estimator, in YAML a label under `estimators`; None takes that of
+            `grpo`.
+        objective: the cell's objective, in YAML a label under `objectives`; None takes that of
+            `grpo`.
         advantages: options to replace in `grpo.advantages`.
     """
 
-    estimator: dict[str, Any]
-    objective: dict[str, Any]
-    advantages: dict[str, Any]
+    estimator: EstimatorOptions | None = None
+    objective: ObjectiveOptions | None = None
+    advantages: dict[str, Any] = Field(default_factory=dict)
 
 
 class AblationParams(Params):

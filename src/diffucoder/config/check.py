@@ -27,11 +27,21 @@ RENAMED = {
     "grpo.completions_per_prompt": "grpo.num_generations",
     "grpo.inner_iterations": "grpo.num_iterations",
     "grpo.reference_sync_every": "grpo.ref_model_sync_steps",
+    "lab.variants": "lab.estimators",
     "lora.alpha": "lora.lora_alpha",
     "lora.rank": "lora.r",
     "lora.targets": "lora.target_modules",
     "lora.whole": "lora.modules_to_save",
     "optimizer.gradient_clip": "optimizer.max_grad_norm",
+    # The options of each estimator and objective, which stood in the grpo stage.
+    **{
+        f"grpo.{kind}.{name}": f"{kind}s.{name}"
+        for kind, names in {
+            "estimator": "coupled decoupled full_mask monte_carlo stratified_t trace",
+            "objective": "espo gdsd grpo spg wd1",
+        }.items()
+        for name in names.split()
+    },
 }
 
 
@@ -66,12 +76,23 @@ def unknown_key(location: Sequence[str | int], known: Iterable[str]) -> str:
         The line, which ends with the new place of a renamed key, a similar key, or all known ones.
     """
     path = ".".join(map(str, location))
-    for old, new in RENAMED.items():
-        if f".{path}".endswith(f".{old}"):
-            return f"{path}: was renamed to {path.removesuffix(old)}{new}"
+    if new := renamed(path):
+        return f"{path}: was renamed to {new}"
     close = get_close_matches(str(location[-1]), sorted(known), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
     return f"{path}: unknown key; {hint}"
+
+
+def renamed(path: str) -> str | None:
+    """What a setting of an earlier version is called now; None for one that never was.
+
+    Args:
+        path: path of the key, such as `grpo.inner_iterations`.
+    """
+    for old, new in RENAMED.items():
+        if f".{path}".endswith(f".{old}"):
+            return path.removesuffix(old) + new
+    return None
 
 
 def _describe(model: type[BaseModel], details: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from diffucoder.config.check import unknown_key
+from diffucoder.config.labels import replace_labels
 from diffucoder.config.root import Parameters
 from diffucoder.errors import BadParameters
 
@@ -24,13 +25,13 @@ def expand(written: Mapping[str, Any]) -> Tree:
             stays as it is, for the check of the whole tree to report.
 
     Returns:
-        A new tree in which every stage has all of its settings, and the blocks they came from are
-        gone. Expanding it again changes nothing.
+        A new tree in which every stage has all of its settings, labels are replaced by the options
+        they stand for, and the blocks these came from are gone. Expanding it again changes nothing.
 
     Raises:
-        BadParameters: if a default is of a setting that no stage knows.
+        BadParameters: if a default is of a setting that no stage knows, or a label is unknown.
     """
-    return _with_defaults(dict(written))
+    return _with_defaults(replace_labels(written))
 
 
 def _with_defaults(tree: Tree) -> Tree:

@@ -4,10 +4,11 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.config.estimator import EstimatorParams
-from diffucoder.config.objective import AdvantageParams, ObjectiveParams
+from diffucoder.config.objective import AdvantageParams
 from diffucoder.config.rewards import RewardParams, SandboxParams
 from diffucoder.config.training import LoraParams, TrainingParams
+from diffucoder.rl.estimators.options import EstimatorOptions, PairedOptions
+from diffucoder.rl.objectives.options import ObjectiveOptions
 
 
 class ValidationParams(Params):
@@ -51,8 +52,8 @@ class GrpoParams(Params):
         trace: alternatives to record at each reveal of a rollout, in `work`; null records no
             trace.
         generation_batch: completions decoded together on a rank.
-        estimator: the estimator of log-likelihoods.
-        objective: the loss over them.
+        estimator: the estimator of log-likelihoods; in YAML a label under `estimators`.
+        objective: the loss over them; in YAML a label under `objectives`.
         advantages: how rewards become advantages.
         rewards: reward functions and weights.
         process_weight: weight of the share of a program's prefixes that run, added to the rewards;
@@ -74,8 +75,8 @@ class GrpoParams(Params):
     decoding: DecodingParams
     trace: int | None = Field(ge=0)
     generation_batch: int = Field(ge=1)
-    estimator: EstimatorParams
-    objective: ObjectiveParams
+    estimator: EstimatorOptions
+    objective: ObjectiveOptions
     advantages: AdvantageParams
     rewards: RewardParams
     process_weight: float = Field(ge=0, allow_inf_nan=False)
@@ -89,14 +90,13 @@ class GrpoParams(Params):
 
     @model_validator(mode="after")
     def _objective_admits_estimator(self) -> "GrpoParams":
-        if self.objective.name == "spg" and not self.estimator.draws_elbo:
-            full = (
-                " with full_view: true" if self.estimator.name in ("coupled", "decoupled") else ""
-            )
+        if self.objective.needs_elbo and not self.estimator.is_elbo:
+            paired = isinstance(self.estimator, PairedOptions)
             raise ValueError(
-                f"objective spg cannot go with estimator {self.estimator.name}{full}: its upper "
-                "bound needs draws of the ELBO; choose monte_carlo or stratified_t, or coupled or "
-                "decoupled with full_view: false"
+                f"objective {self.objective.name} cannot go with estimator {self.estimator.name}"
+                f"{' with full_view: true' if paired else ''}: it needs estimates of the ELBO's "
+                "terms; choose monte_carlo or stratified_t, or coupled or decoupled with "
+                "full_view: false"
             )
         return self
 

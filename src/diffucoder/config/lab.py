@@ -1,30 +1,13 @@
 """Options of the lab: what is measured of the estimators, on which checkpoint."""
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.engine import RankParams
-from diffucoder.config.estimator import EstimatorName
 from diffucoder.config.evaluation import BootstrapParams
-
-# What MLflow takes in the names of parameters and metrics.
-Label = Annotated[str, Field(pattern=r"^[\w .-]+$")]
-
-
-class VariantParams(Params):
-    """One estimator with its options.
-
-    Attributes:
-        name: a key of `diffucoder.rl.estimators.REGISTRY`.
-        options: its options, beside the mask token and, of `trace`, the steps; those left out
-            have the estimator's own values.
-    """
-
-    name: EstimatorName
-    options: dict[str, bool | int | float]
+from diffucoder.config.labels import Label
+from diffucoder.rl.estimators.options import EstimatorOptions
 
 
 class LabParams(Params):
@@ -35,7 +18,7 @@ class LabParams(Params):
         problems: number of validation problems, evenly spaced over the table, each answered once.
         max_prompt_tokens: longer prompts are left out.
         decoding: how the completions are sampled.
-        variants: estimators by the label under which they are reported.
+        estimators: estimators by label; in YAML a list of labels under `estimators`.
         baseline: the label that the variances of the others are compared with.
         forwards: budgets of forward passes per completion at which estimators are compared; one
             that does not pay for a call leaves the estimator out.
@@ -52,7 +35,7 @@ class LabParams(Params):
     problems: int = Field(ge=2)
     max_prompt_tokens: int = Field(ge=1)
     decoding: DecodingParams
-    variants: dict[Label, VariantParams] = Field(min_length=1)
+    estimators: dict[Label, EstimatorOptions] = Field(min_length=1)
     baseline: str
     forwards: list[int] = Field(min_length=1)
     draws: int = Field(ge=2)
@@ -65,9 +48,9 @@ class LabParams(Params):
 
     @model_validator(mode="after")
     def _comparable(self) -> "LabParams":
-        if self.baseline not in self.variants:
+        if self.baseline not in self.estimators:
             raise ValueError(
-                f"baseline {self.baseline!r} is not one of variants {sorted(self.variants)}"
+                f"baseline {self.baseline!r} is not one of estimators {sorted(self.estimators)}"
             )
         if min(self.forwards) < 1:
             raise ValueError(f"forwards must be positive, got {self.forwards}")

@@ -1,80 +1,10 @@
-"""Options of the objectives of reinforcement learning, and of the advantages that feed them."""
+"""Options of the advantages."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from diffucoder.config.base import Params
-
-ObjectiveName = Literal["espo", "gdsd", "grpo", "spg", "wd1"]
-
-
-class ClippedParams(Params):
-    """Options of `grpo` and `espo`.
-
-    Attributes:
-        epsilon: clip range of the ratio.
-        beta: weight of the KL to the reference.
-    """
-
-    epsilon: float = Field(gt=0)
-    beta: float = Field(ge=0)
-
-
-class GdsdParams(Params):
-    """Options of `gdsd`.
-
-    Attributes:
-        psi: how far an advantage of 1 moves the teacher, nats per token.
-        epsilon: clip range of the ratio of whole completions.
-        beta: share of the reference in the teacher.
-    """
-
-    psi: float = Field(gt=0)
-    epsilon: float = Field(gt=0, lt=1)
-    beta: float = Field(ge=0, le=1)
-
-
-class SpgParams(Params):
-    """Options of `spg`.
-
-    Attributes:
-        power: beta of the upper bound.
-        mix: share of the upper bound in the score of what was bad.
-    """
-
-    power: float = Field(ge=1)
-    mix: float = Field(ge=0, le=1)
-
-
-class Wd1Params(Params):
-    """Options of `wd1`.
-
-    Attributes:
-        psi: inverse temperature of the weights.
-    """
-
-    psi: float = Field(gt=0)
-
-
-class ObjectiveParams(Params):
-    """The objective, and the options of each.
-
-    Attributes:
-        name: a key of `diffucoder.rl.objectives.REGISTRY`; the options of the others are not
-            read.
-    """
-
-    name: ObjectiveName
-    espo: ClippedParams
-    gdsd: GdsdParams
-    grpo: ClippedParams
-    spg: SpgParams
-    wd1: Wd1Params
-
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments of `diffucoder.rl.objectives.get`."""
-        return getattr(self, self.name).model_dump()
 
 
 class AdvantageParams(Params):

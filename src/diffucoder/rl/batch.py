@@ -67,6 +67,52 @@ class CompletionBatch:
         )
 
 
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Completions with all that the loss of an update takes beside the policy.
+
+    Attributes:
+        batch: B completions.
+        weights_B: float32 `[B]`, what each completion counts (`Objective.weights`).
+        generators: one per row, which the row's masks are drawn from. They are on the CPU, and
+            whoever draws from them takes copies, so that every policy sees the same masks.
+        old_BL: float32 `[B, L]`, log-likelihoods under the policy that made the completions, in
+            nats. None: that is the policy itself, or nobody reads them.
+        ref_BL: float32 `[B, L]`, log-likelihoods under the reference, in nats. None: nobody reads
+            them.
+    """
+
+    batch: CompletionBatch
+    weights_B: Tensor
+    generators: Sequence[torch.Generator]
+    old_BL: Tensor | None = None
+    ref_BL: Tensor | None = None
+
+    def to(self, device: torch.device) -> "ScoredBatch":
+        """The batch on another device; the generators stay where they are."""
+        return ScoredBatch(
+            self.batch.to(device),
+            self.weights_B.to(device),
+            self.generators,
+            None if self.old_BL is None else self.old_BL.to(device),
+            None if self.ref_BL is None else self.ref_BL.to(device),
+        )
+
+    def rows(self, chosen: Tensor) -> "ScoredBatch":
+        """The rows of these numbers as a batch of their own."""
+        return ScoredBatch(
+            self.batch.rows(chosen),
+            self.weights_B[chosen],
+            [self.generators[row] for row in chosen.tolist()],
+            None if self.old_BL is None else self.old_BL[chosen],
+            None if self.ref_BL is None else self.ref_BL[chosen],
+        )
+
+    def trimmed(self) -> "ScoredBatch":
+        """The batch without columns in which no row has a token of its prompt."""
+        return replace(self, batch=self.batch.trimmed())
+
+
 def complete(
     prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_token_id: int
 ) -> CompletionBatch:

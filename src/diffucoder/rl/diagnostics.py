@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from diffucoder.diffusion.generators import Generators, split
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import Estimator
+from diffucoder.rl.estimators.base import Estimator
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def estimates(
     """Independent estimates, each the mean of as many calls as a budget pays for.
 
     Args:
-        estimator: what to draw from.
+        estimator: the estimator.
         model: a bidirectional causal-LM module.
         batch: B completions.
-        generator: one source of draws, or one a row.
+        generator: one generator, or one per row.
         count: K.
         forwards: forward passes that one estimate may cost.
 
@@ -64,8 +64,8 @@ def estimates(
         )
     drawn = []
     with torch.no_grad():
-        for source in split(generator, count * calls):
-            drawn.append(estimator.log_likelihood(model, batch, source).double())
+        for own in split(generator, count * calls):
+            drawn.append(estimator.log_likelihood(model, batch, own).double())
     return torch.stack(drawn).unflatten(0, (count, calls)).mean(1)
 
 

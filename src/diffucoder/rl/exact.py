@@ -1,7 +1,7 @@
 """What estimators estimate, by enumeration of all masks; for short completions.
 
-Shapes: B completions, L completion positions, S = 2^n - 1 sets of hidden positions of a
-completion with n positions that can be hidden.
+Shapes: B completions, L completion positions, S = 2^n - 1 sets of masked positions of a
+completion with n positions that can be masked.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 512
 def subset_scores(
     model: nn.Module, completion: CompletionBatch, mask_token_id: int
 ) -> tuple[Tensor, Tensor]:
-    """log p of a completion's tokens under each of its possible masks.
+    """Log p of a completion's tokens under each of its possible masks.
 
     Args:
         model: a bidirectional causal-LM module.
@@ -28,31 +28,31 @@ def subset_scores(
         mask_token_id: the mask token.
 
     Returns:
-        `(hidden_SL, scores_SL)`: every non-empty set of hidden canvas positions (bool), and the
+        `(masked_SL, scores_SL)`: every non-empty set of masked canvas positions (bool), and the
         scores under it (float64), 0 where nothing is scored.
 
     Raises:
-        BadData: for a row with more than 16 positions to hide.
+        BadData: for a row with more than 16 positions to mask.
     """
-    places = completion.context_mask[0].nonzero()[:, 0]
-    count = len(places)
+    maskable = completion.context_mask[0].nonzero()[:, 0]
+    count = len(maskable)
     if count > MOST_POSITIONS:
         raise BadData(
             f"a completion with {count} positions has 2^{count} masks; enumerate at most "
             f"{MOST_POSITIONS}, or take a reference of many draws"
         )
-    sets = torch.arange(1, 2**count, device=places.device)
-    hidden_SL = torch.zeros(
-        (len(sets), completion.completion_ids.shape[1]), dtype=torch.bool, device=places.device
+    sets = torch.arange(1, 2**count, device=maskable.device)
+    masked_SL = torch.zeros(
+        (len(sets), completion.completion_ids.shape[1]), dtype=torch.bool, device=maskable.device
     )
-    bits = torch.arange(count, device=places.device)
-    hidden_SL[:, places] = (sets[:, None] >> bits) % 2 == 1
+    bits = torch.arange(count, device=maskable.device)
+    masked_SL[:, maskable] = (sets[:, None] >> bits) % 2 == 1
     scores = []
     with torch.no_grad():
-        for part_SL in hidden_SL.split(ROWS_AT_ONCE):
+        for part_SL in masked_SL.split(ROWS_AT_ONCE):
             rows = completion.rows(torch.zeros(len(part_SL), dtype=torch.long))
             scores.append(view_log_probs(model, rows, View(part_SL), mask_token_id).double())
-    return hidden_SL, torch.cat(scores)
+    return masked_SL, torch.cat(scores)
 
 
 def exact_elbo(
@@ -65,7 +65,7 @@ def exact_elbo(
     """Each token's term of the ELBO, without sampling error.
 
         ELBO_k = 1 / (high - low) * integral over t from low to high of
-                 sum over sets h with k of t^(|h| - 1) * (1 - t)^(n - |h|) * log p(x_k | h hidden)
+                 sum over sets h with k of t^(|h| - 1) * (1 - t)^(n - |h|) * log p(x_k | h masked)
 
     which over (0, 1) is the mean of log p(x_k) over all orders in which the completion can be
     written, one token at a time (LLaDA, arXiv 2502.09992, appendix A; Ou et al., arXiv
@@ -87,15 +87,15 @@ def exact_elbo(
     rows = []
     for row in range(len(batch.completion_ids)):
         completion = batch.rows(slice(row, row + 1))
-        hidden_SL, scores_SL = subset_scores(model, completion, mask_token_id)
+        masked_SL, scores_SL = subset_scores(model, completion, mask_token_id)
         weights = _set_weights(int(completion.context_mask.sum()), low, high)
-        weights_S = torch.from_numpy(weights).to(scores_SL.device)[hidden_SL.sum(1)]
+        weights_S = torch.from_numpy(weights).to(scores_SL.device)[masked_SL.sum(1)]
         rows.append((weights_S[:, None] * scores_SL).sum(0))
     return torch.stack(rows)
 
 
 def _set_weights(count: int, low: float, high: float) -> np.ndarray:
-    """Mean over t of t^(m - 1) * (1 - t)^(count - m), for set sizes m = 0 ... count."""
+    """The mean over t of t^(m - 1) * (1 - t)^(count - m), for set sizes m = 0 ... count."""
     # The integrand is a polynomial of degree count - 1: Gauss's rule gives it exactly.
     nodes, masses = np.polynomial.legendre.leggauss(count // 2 + 1)
     t = low + (high - low) * (nodes + 1) / 2

@@ -3,6 +3,7 @@
 Shapes: B completions, L positions of a completion.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,60 +14,58 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.loop import MicroBatch, StepMetrics, optimizer_step
 from diffucoder.engine.zero import Engine, full_weights
 from diffucoder.model.loss import LossOutput
-from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import Estimator
-from diffucoder.rl.objectives import Objective
+from diffucoder.rl.batch import CompletionBatch, ScoredBatch
+from diffucoder.rl.estimators.base import Estimator
+from diffucoder.rl.objectives.base import Objective, Scores
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What the updates are made of.
+class PolicyLoss:
+    """The loss of the policy on a scored micro-batch; a `Loss` of `engine.loop`.
 
     Attributes:
-        reference: the model that the KL term holds on to.
-        estimator: of token log-likelihoods.
+        estimator: the estimator of token log-likelihoods.
         objective: the loss over them.
+        reference: the model that a KL term or a teacher refers to.
     """
 
-    reference: nn.Module
     estimator: Estimator
     objective: Objective
+    reference: nn.Module
 
+    def score(self, model: nn.Module, scored: ScoredBatch) -> Tensor:
+        """Scores of the completions under one model, with the masks of `scored.generators`.
 
-@dataclass(frozen=True)
-class ScoredBatch:
-    """Completions with what the loss of an update takes.
+        The generators are copied, so that each call draws the same masks.
 
-    Attributes:
-        completions: the completions.
-        weights: float32 `[B]`, the objective's weights.
-        seeds: seeds of the completions' masks.
-        old: float32 `[B, L]`, scores under the policy that made the completions; None where
-            that is the policy itself, or nobody reads them.
-        ref: float32 `[B, L]`, scores under the reference; None where nobody reads them.
-    """
+        Args:
+            model: the new, the old or the reference policy.
+            scored: B completions.
 
-    completions: CompletionBatch
-    weights: Tensor
-    seeds: tuple[int, ...]
-    old: Tensor | None = None
-    ref: Tensor | None = None
-
-    def to(self, device: torch.device) -> "ScoredBatch":
-        """The batch on `device`."""
-        return replace(
-            self,
-            completions=self.completions.to(device),
-            weights=self.weights.to(device),
-            old=None if self.old is None else self.old.to(device),
-            ref=None if self.ref is None else self.ref.to(device),
+        Returns:
+            float32 `[B, L]`, in nats.
+        """
+        generators = [generator.clone_state() for generator in scored.generators]
+        return self.objective.score(
+            self.estimator, model, scored.batch, generators, scored.weights_B
         )
+
+    def __call__(self, model: nn.Module, scored: ScoredBatch, denominator: float) -> LossOutput:
+        """The objective's loss of `model`; see `Objective.loss`."""
+        scores = Scores(
+            new_BL=self.score(model, scored),
+            mask_BL=scored.batch.completion_mask,
+            weights_B=scored.weights_B,
+            old_BL=scored.old_BL,
+            ref_BL=scored.ref_BL,
+        )
+        return self.objective.loss(scores, denominator)
 
 
 def inner_updates(
     context: Context,
     engine: Engine,
-    recipe: Recipe,
+    policy_loss: PolicyLoss,
     params: GrpoParams,
     step: int,
     batch: CompletionBatch,
@@ -78,15 +77,15 @@ def inner_updates(
     Each iteration draws fresh masks, and scores the new, the old and the reference policy under
     the same ones. The old policy is the one that made the rollouts: it is scored for all
     iterations before the first update. In the first iteration old and new are one model, so the
-    new scores, detached, serve as old. A policy that the objective does not read is not scored.
+    new scores, detached, serve as old. A policy that the objective does not need is not scored.
 
-    Completions without weight (in a group that earned the same throughout, all of them) are
-    left out: they would pull at nothing but the KL term.
+    Completions without weight (in a group with equal rewards, all of them) are left out: they
+    would add nothing but the KL term.
 
     Args:
         context: this rank.
         engine: the policy.
-        recipe: reference, estimator and objective.
+        policy_loss: estimator, objective and reference.
         params: the stage's parameters.
         step: number of the rollout step.
         batch: this rank's completions.
@@ -97,82 +96,86 @@ def inner_updates(
     Returns:
         The metrics of each iteration; none if no completion of any rank has a weight.
     """
-    objective = recipe.objective
-    width = params.training.engine.micro_batch
+    objective = policy_loss.objective
     batch, weights_B = batch.to(engine.device), weights_B.to(engine.device)
-    parts = _micro_batches(batch, (weights_B != 0).nonzero()[:, 0], width)
+    parts = _micro_batch_rows(batch, weights_B, params.training.engine.micro_batch)
     most = max(context.gather(len(parts)))
     if most == 0:
         return []
+    rows = range(first_row, first_row + len(weights_B))
     iterations = []
     # The reference is scored in there too: in the precision of the policy.
     with torch.no_grad(), full_weights(engine) as policy:
         for iteration in range(params.num_iterations):
+            generators = row_generators(context, step, iteration, rows)
+            whole = ScoredBatch(batch, weights_B, generators)
             micro_batches = []
-            for chunk, part in parts:
-                seeds = _seeds(context, step, iteration, chunk + first_row)
-                scored = ScoredBatch(part, weights_B[chunk], seeds)
-                if iteration > 0 and objective.compares:
-                    scored = replace(scored, old=_score(policy, scored, recipe))
-                if objective.beta > 0:
-                    scored = replace(scored, ref=_score(recipe.reference, scored, recipe))
+            for chosen in parts:
+                scored = whole.rows(chosen)
+                if len(parts) > 1:
+                    scored = scored.trimmed()
+                if iteration > 0 and objective.needs_old_logprobs:
+                    scored = replace(scored, old_BL=policy_loss.score(policy, scored))
+                if objective.needs_reference:
+                    ref_BL = policy_loss.score(policy_loss.reference, scored)
+                    scored = replace(scored, ref_BL=ref_BL)
                 micro_batches.append(_micro_batch(scored, objective))
             # Ranks take part in every micro-batch; one that has run out adds nothing.
-            micro_batches += [_empty_micro_batch(batch, objective)] * (most - len(parts))
+            micro_batches += [_empty_micro_batch(whole, objective)] * (most - len(parts))
             iterations.append(micro_batches)
-
-    def loss(model: nn.Module, scored: ScoredBatch, denominator: float) -> LossOutput:
-        new_BL = _score(model, scored, recipe)
-        return objective.loss(
-            new_BL,
-            new_BL.detach() if scored.old is None else scored.old,
-            scored.weights,
-            scored.completions.completion_mask,
-            denominator,
-            scored.ref,
-        )
-
-    return [optimizer_step(engine, micro_batches, loss) for micro_batches in iterations]
+    return [optimizer_step(engine, micro_batches, policy_loss) for micro_batches in iterations]
 
 
-def _micro_batches(
-    batch: CompletionBatch, kept: Tensor, width: int
-) -> list[tuple[Tensor, CompletionBatch]]:
-    """The kept rows in batches of at most `width`: their numbers, and what they hold."""
+def row_generators(
+    context: Context, step: int, iteration: int, rows: Iterable[int]
+) -> list[torch.Generator]:
+    """The generators from which an inner iteration draws the masks of completions.
+
+    Args:
+        context: this rank.
+        step: number of the rollout step.
+        iteration: number of the inner iteration.
+        rows: numbers of the completions among those of all ranks.
+
+    Returns:
+        One CPU generator per row.
+    """
+    seeds = [context.generator(step, iteration, row).initial_seed() for row in rows]
+    # The upper 63 of 64 bits. Whole seeds would do as well, but draw other masks, and so change
+    # the results of every earlier run.
+    return [torch.Generator().manual_seed(seed >> 1) for seed in seeds]
+
+
+def _micro_batch_rows(batch: CompletionBatch, weights_B: Tensor, width: int) -> list[Tensor]:
+    """Numbers of the rows with a weight, in chunks of at most `width`."""
+    kept = (weights_B != 0).nonzero()[:, 0]
     if len(kept) <= width:
-        return [(kept, batch.rows(kept))] if len(kept) else []
+        return [kept] if len(kept) else []
     # Prompts of like length together, so that little padding is computed.
     order = kept[batch.prompt_mask[kept].sum(1).argsort(stable=True)]
-    return [(chunk, batch.rows(chunk).trimmed()) for chunk in order.split(width)]
-
-
-def _seeds(context: Context, step: int, iteration: int, rows_B: Tensor) -> tuple[int, ...]:
-    seeds = [context.generator(step, iteration, row).initial_seed() for row in rows_B.tolist()]
-    return tuple(seed >> 1 for seed in seeds)
-
-
-def _score(model: nn.Module, scored: ScoredBatch, recipe: Recipe) -> Tensor:
-    generators = [torch.Generator().manual_seed(seed) for seed in scored.seeds]
-    return recipe.objective.estimate(
-        recipe.estimator, model, scored.completions, generators, scored.weights
-    )
+    return list(order.split(width))
 
 
 def _micro_batch(scored: ScoredBatch, objective: Objective) -> MicroBatch[ScoredBatch]:
-    batch = scored.completions
+    batch = scored.batch
     real_BL = batch.completion_mask
-    units = real_BL if objective.unit == "tokens" else real_BL.any(1)
+    counted = real_BL if objective.loss_agg_mode == "token-mean" else real_BL.any(1)
     return MicroBatch(
         scored,
-        denominator=float(units.sum()),
+        denominator=float(counted.sum()),
         tokens=int(batch.prompt_mask.sum() + batch.context_mask.sum()),
     )
 
 
-def _empty_micro_batch(batch: CompletionBatch, objective: Objective) -> MicroBatch[ScoredBatch]:
+def _empty_micro_batch(whole: ScoredBatch, objective: Objective) -> MicroBatch[ScoredBatch]:
     """A micro-batch of one completion of which no token counts."""
-    row = batch.rows(slice(0, 1))
-    row = replace(row, completion_mask=torch.zeros_like(row.completion_mask))
-    zeros_BL = torch.zeros(row.completion_ids.shape, device=row.completion_ids.device)
-    ref_BL = zeros_BL if objective.beta > 0 else None
-    return _micro_batch(ScoredBatch(row, zeros_BL[:, 0], (0,), zeros_BL, ref_BL), objective)
+    first = whole.rows(torch.zeros(1, dtype=torch.long))
+    batch = first.batch
+    zeros_BL = torch.zeros(batch.completion_ids.shape, device=batch.completion_ids.device)
+    empty = ScoredBatch(
+        replace(batch, completion_mask=torch.zeros_like(batch.completion_mask)),
+        weights_B=torch.zeros_like(first.weights_B),
+        generators=first.generators,
+        ref_BL=zeros_BL if objective.needs_reference else None,
+    )
+    return _micro_batch(empty, objective)

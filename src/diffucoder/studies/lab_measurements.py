@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.config.lab import LabParams
+from diffucoder.config.labels import reported_name
 from diffucoder.engine.context import Context
 from diffucoder.rl import estimators
 from diffucoder.rl.batch import CompletionBatch
@@ -22,7 +23,8 @@ from diffucoder.rl.diagnostics import (
     sequence_noise,
     token_noise,
 )
-from diffucoder.rl.estimators import Estimator
+from diffucoder.rl.estimators.base import Estimator
+from diffucoder.rl.estimators.options import StratifiedTOptions
 
 # Namespaces of draws.
 DRAWS, REFERENCE, GRADIENT, GRADIENT_REFERENCE = range(4)
@@ -30,18 +32,19 @@ BYTES_PER_MIB = 2**20
 Row = dict[str, Any]
 
 
-def make_variants(lab: LabParams, mask_token_id: int) -> dict[str, Estimator]:
-    """The estimators that the parameters ask for, by label.
+def make_estimators(lab: LabParams, mask_token_id: int) -> dict[str, Estimator]:
+    """The estimators that the parameters name, by the name under which they are reported.
 
-    Raises:
-        BadParameters: for an option that an estimator does not have.
+    Args:
+        lab: the parameters.
+        mask_token_id: the mask token.
     """
-    made = {}
-    for label, variant in lab.variants.items():
-        steps = {"steps": lab.decoding.steps} if variant.name == "trace" else {}
-        options = variant.options | steps
-        made[label] = estimators.get(variant.name, mask_token_id=mask_token_id, **options)
-    return made
+    return {
+        reported_name(label): estimators.make(
+            options, mask_token_id=mask_token_id, steps=lab.decoding.steps
+        )
+        for label, options in lab.estimators.items()
+    }
 
 
 def reference_of(
@@ -51,7 +54,7 @@ def reference_of(
 
     Stratified over the times, which every rank repeats with the same draws.
     """
-    estimator = estimators.get("stratified_t", mask_token_id=mask_token_id, draws=draws)
+    estimator = estimators.make(StratifiedTOptions(draws=draws), mask_token_id)
     with torch.no_grad():
         return estimator.log_likelihood(model, batch, context.generator(REFERENCE)).double()
 
@@ -70,8 +73,8 @@ def noise_rows(
         if forwards < estimator.forwards:
             continue
         # Equal draws for all estimators: their differences are less noisy.
-        source = context.generator(DRAWS, forwards)
-        drawn_KBL = estimates(estimator, model, batch, source, lab.draws, forwards)
+        generator = context.generator(DRAWS, forwards)
+        drawn_KBL = estimates(estimator, model, batch, generator, lab.draws, forwards)
         for level, measured in (("token", token_noise), ("sequence", sequence_noise)):
             noise: Noise = measured(drawn_KBL, reference_BL, batch.completion_mask)
             for measure in ("bias", "variance", "squared_error"):
@@ -128,12 +131,12 @@ def gradient_reference(
 ) -> Tensor:
     """The policy gradient of the ELBO from many draws, a few at a time: `[N]`."""
     few = 8
-    estimator = estimators.get("stratified_t", mask_token_id=mask_token_id, draws=few)
+    estimator = estimators.make(StratifiedTOptions(draws=few), mask_token_id)
     rounds = max(1, draws // few)
     total_N = policy_gradient(estimator, model, batch, context.generator(GRADIENT_REFERENCE, 0))
     for index in range(1, rounds):
-        source = context.generator(GRADIENT_REFERENCE, index)
-        total_N += policy_gradient(estimator, model, batch, source)
+        generator = context.generator(GRADIENT_REFERENCE, index)
+        total_N += policy_gradient(estimator, model, batch, generator)
     return total_N / rounds
 
 

@@ -34,8 +34,8 @@ def work(job: Job, context: Context) -> None:
     reference_N = lab_measurements.gradient_reference(
         context, model, few, mask, lab.reference_draws
     )
-    variants = list(lab_measurements.make_variants(lab, mask).items())
-    mine = variants[context.rank :: context.world_size]
+    estimators = list(lab_measurements.make_estimators(lab, mask).items())
+    mine = estimators[context.rank :: context.world_size]
     noise, cost = [], []
     for label, estimator in track(mine, "lab", len(mine)):
         shared = (context, estimator, label, model)

@@ -31,7 +31,7 @@ from diffucoder.rl.rollout_io import delete_rollouts_after, write_rollouts, writ
 from diffucoder.rl.rollouts import RolloutWorker
 from diffucoder.rl.task_order import chosen_tasks, dynamic_sampling_tasks
 from diffucoder.rl.tasks import Task, read_tasks
-from diffucoder.rl.update import Recipe, inner_updates
+from diffucoder.rl.update import PolicyLoss, inner_updates
 from diffucoder.sandbox import Sandbox
 from diffucoder.training.setup import load_model, open_stage
 
@@ -54,10 +54,10 @@ def work(job: Job, context: Context) -> None:
     training = params.training.model_copy(update={"steps": updates})
     longest = params.max_prompt_tokens + params.decoding.max_new_tokens
     special = special_ids(tokenizer)
-    options = params.estimator.options(params.estimator.name, params.decoding.steps)
-    estimator = estimators.get(params.estimator.name, mask_token_id=special.mask, **options)
-    objective = objectives.get(params.objective.name, **params.objective.options())
-    recipe = Recipe(reference, estimator, objective)
+    estimator = estimators.make(
+        params.estimator, mask_token_id=special.mask, steps=params.decoding.steps
+    )
+    policy_loss = PolicyLoss(estimator, objectives.make(params.objective), reference)
     weights = sum(weight.numel() for weight in reference.parameters())
     # All views of an estimate wait for the backward pass together.
     stage = open_stage(
@@ -68,7 +68,7 @@ def work(job: Job, context: Context) -> None:
         worker = RolloutWorker(context, params, tokenizer, special, sandbox)
         state = GrpoState(reference)
         GrpoTrainer(
-            context, params, stage.engine, recipe, worker, tasks, max_positions, state
+            context, params, stage.engine, policy_loss, worker, tasks, max_positions, state
         ).train()
 
 
@@ -117,7 +117,7 @@ class GrpoTrainer:
         context: This rank.
         params: The stage's parameters.
         engine: The policy.
-        recipe: Reference, estimator and objective.
+        policy_loss: Estimator, objective and reference.
         worker: Samples and scores completions.
         tasks: Problems of splits `rl` and `validation`.
         max_positions: The model's context in tokens.
@@ -127,7 +127,7 @@ class GrpoTrainer:
     context: Context
     params: GrpoParams
     engine: zero.Engine
-    recipe: Recipe
+    policy_loss: PolicyLoss
     worker: RolloutWorker
     tasks: dict[str, list[Task]]
     max_positions: int
@@ -162,7 +162,7 @@ class GrpoTrainer:
         Returns:
             The step's metrics.
         """
-        context, params, objective = self.context, self.params, self.recipe.objective
+        context, params, objective = self.context, self.params, self.policy_loss.objective
         chosen, further = self._step_tasks(step)
         first_row = context.share(params.training.batch_size).start
         began = time.monotonic()
@@ -176,7 +176,7 @@ class GrpoTrainer:
         iterations = inner_updates(
             context,
             self.engine,
-            self.recipe,
+            self.policy_loss,
             params,
             step,
             batch,

@@ -24,9 +24,9 @@ from diffucoder.studies.ablation import Curves, PassRates, Summary
 
 Parameters = Callable[..., dict[str, Any]]
 CELLS = {
-    "coupled": {"estimator": {}, "objective": {}, "advantages": {}},
+    "coupled": {"estimator": None, "objective": None, "advantages": {}},
     "d1-wd1": {
-        "estimator": {"name": "full_mask", "full_mask": {"prompt_masking": 0.15}},
+        "estimator": {"name": "full_mask", "prompt_masking": 0.15},
         "objective": {"name": "wd1"},
         "advantages": {"baseline": "group_mean"},
     },
@@ -109,8 +109,11 @@ def test_cells_that_make_no_sense_are_refused_before_any_is_trained(
     with pytest.raises(BadParameters, match=r"ablation.cells.bad: .*spg cannot go with estimator"):
         train_cells(ablation, grpo, checkpoint, problems)
     misspelt = {"odd": CELLS["coupled"] | {"estimator": {"nam": "coupled"}}}
+    with pytest.raises(ValidationError, match=r"odd.estimator\n  expected estimator options"):
+        small(parameters, tmp_path / "work", cells=misspelt)
+    misspelt = {"odd": CELLS["coupled"] | {"advantages": {"base": "group_mean"}}}
     ablation = small(parameters, tmp_path / "work", cells=misspelt)
-    with pytest.raises(BadParameters, match=r"ablation.cells.odd: estimator.nam"):
+    with pytest.raises(BadParameters, match=r"ablation.cells.odd: advantages.base"):
         train_cells(ablation, grpo, checkpoint, problems)
     ablation = small(parameters, tmp_path / "work", steps=4)
     with pytest.raises(BadData, match="some of split `rl` and some of `validation`"):
@@ -144,5 +147,5 @@ def test_cost_counts_every_policy_that_is_scored(parameters: Parameters, grpo: G
         return forwards_per_step(cell_params(ablation, changed, "one", 0, "equal steps"))
 
     assert cost({"name": "grpo"}, 1) == 4 + (1 + 0 + 1) * 3
-    assert cost({"name": "grpo", "grpo": {"beta": 0.0}}, 3) == 4 + (3 + 2) * 3
+    assert cost({"name": "grpo", "beta": 0.0}, 3) == 4 + (3 + 2) * 3
     assert cost({"name": "wd1"}, 3) == 4 + 3 * 3

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import rank_context
 from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -13,17 +14,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.engine import zero
-from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.reporter import Reporter
 from diffucoder.model import set_bidirectional
 from diffucoder.rl import estimators, objectives
 from diffucoder.rl.batch import CompletionBatch, from_canvas
-from diffucoder.rl.update import Recipe, inner_updates
+from diffucoder.rl.update import PolicyLoss, inner_updates
 
 Parameters = Callable[..., dict[str, Any]]
-OBJECTIVES, ESTIMATORS = sorted(objectives.REGISTRY), sorted(estimators.REGISTRY)
 STEPS = 4
+NO_ELBO = ("dream_coder", "full_mask", "trace", "own_estimator.Combs")
 pytestmark = [
     pytest.mark.usefixtures("process_group"),
     pytest.mark.filterwarnings("ignore:.*all_gather_into_tensor:FutureWarning"),
@@ -35,10 +34,10 @@ def choose(
 ) -> GrpoParams:
     read = parameters("test", "grpo", work="unused", **changes)
     read["decoding"] |= {"max_new_tokens": 10, "steps": STEPS}
-    read["objective"]["name"], read["estimator"]["name"] = objective, estimator
-    # SPG needs draws of the ELBO, which the full view is not.
-    for paired in ("coupled", "decoupled"):
-        read["estimator"][paired]["full_view"] = objective != "spg"
+    read |= {"objective": {"name": objective}, "estimator": {"name": estimator}}
+    if estimator in ("coupled", "decoupled"):
+        # SPG needs draws of the ELBO, which the full view is not.
+        read["estimator"]["full_view"] = objective != "spg"
     # Far enough for an update to be seen, near enough for no ratio to be clipped.
     read["training"]["optimizer"] |= {"learning_rate": 1e-4}
     read["training"]["schedule"] |= {"warmup_steps": 0}
@@ -69,14 +68,13 @@ class Update:
     ) -> None:
         weights = {name: weight.clone() for name, weight in model.state_dict().items()}
         set_bidirectional(model)
-        job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "m", seed=0)
-        context = Context(job, {}, 0, 1, torch.device("cpu"), Reporter(work, rank=1))
+        job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
+        context = rank_context(job)
         engine = zero.initialize(model, params.training)
-        options = params.estimator.options(params.estimator.name, params.decoding.steps)
-        recipe = Recipe(
+        policy_loss = PolicyLoss(
+            estimators.make(params.estimator, special_mask, params.decoding.steps),
+            objectives.make(params.objective),
             _moved(model),
-            estimators.get(params.estimator.name, mask_token_id=special_mask, **options),
-            objectives.get(params.objective.name, **params.objective.options()),
         )
         advantages_PG = torch.tensor([[1.0, -1.0, 0.5, -0.5], [0.0, 0.0, 2.0, -2.0]])
         self.passes = 0
@@ -84,20 +82,22 @@ class Update:
         def count(module: nn.Module, args: tuple) -> None:
             self.passes += 1
 
-        hooks = [m.base_model.register_forward_pre_hook(count) for m in (model, recipe.reference)]
+        hooks = [
+            m.base_model.register_forward_pre_hook(count) for m in (model, policy_loss.reference)
+        ]
         self.metrics = inner_updates(
             context,
             engine,
-            recipe,
+            policy_loss,
             params,
             0,
             batch,
-            recipe.objective.weights(advantages_PG).flatten(),
+            policy_loss.objective.weights(advantages_PG).flatten(),
             0,
         )
         for hook in hooks:
             hook.remove()
-        self.forwards = recipe.estimator.forwards
+        self.forwards = policy_loss.estimator.forwards
         self.weights = {name: weight.clone() for name, weight in model.state_dict().items()}
         model.load_state_dict(weights)
 
@@ -128,8 +128,8 @@ def update(
     return lambda params: Update(model, mask, params, batch, tmp_path)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("estimator", [*estimators.NAMES, "own_estimator.Combs"])
+@pytest.mark.parametrize("objective", [*objectives.NAMES, "own_objective.Reinforce"])
 def test_every_combination_updates_the_policy_or_is_refused(
     parameters: Parameters,
     model: PreTrainedModel,
@@ -137,7 +137,7 @@ def test_every_combination_updates_the_policy_or_is_refused(
     objective: str,
     estimator: str,
 ) -> None:
-    if objective == "spg" and estimator in ("dream_coder", "full_mask", "trace"):
+    if objective == "spg" and estimator in NO_ELBO:
         with pytest.raises(ValidationError, match=f"spg cannot go with estimator {estimator}:"):
             choose(parameters, objective, estimator)
         return
@@ -147,7 +147,7 @@ def test_every_combination_updates_the_policy_or_is_refused(
     assert all(torch.isfinite(weight).all() for weight in done.weights.values())
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", objectives.NAMES)
 def test_micro_batches_change_nothing(
     parameters: Parameters, update: Callable[[GrpoParams], Update], objective: str
 ) -> None:
@@ -173,6 +173,7 @@ def test_micro_batches_change_nothing(
         # Nothing but the new policy.
         ("wd1", 2),
         ("spg", 2),
+        ("own_objective.Reinforce", 2),
     ],
 )
 def test_no_policy_is_scored_that_the_objective_does_not_read(
@@ -184,7 +185,7 @@ def test_no_policy_is_scored_that_the_objective_does_not_read(
 
 def test_a_full_view_is_no_draw_of_the_elbo(parameters: Parameters) -> None:
     read = parameters("test", "grpo", work="unused")
-    read["objective"]["name"] = "spg"
+    read["objective"] = {"name": "spg"}
     with pytest.raises(
         ValidationError, match="spg cannot go with estimator coupled with full_view"
     ):

@@ -28,7 +28,7 @@ from diffucoder.rl.scoring import score_completions
 from diffucoder.rl.tables import Rollouts, read_rollouts
 from diffucoder.rl.task_order import chosen_tasks, dynamic_sampling_tasks
 from diffucoder.rl.tasks import Task
-from diffucoder.rl.update import _seeds
+from diffucoder.rl.update import row_generators
 from diffucoder.sandbox import Sandbox
 
 TESTS = ["assert f(1) == 2", "assert f(2) == 3"]
@@ -199,11 +199,14 @@ def test_each_epoch_reads_every_problem_once_in_an_order_of_its_own(
 def test_masks_are_fresh_in_every_inner_iteration(tmp_path: Path) -> None:
     # The released code draws the first micro-batch from seed 1 in every iteration.
     here = context(tmp_path)
-    rows = torch.arange(4)
-    seeds = [_seeds(here, step, iteration, rows) for step in (0, 1) for iteration in (0, 1)]
-    flat = torch.cat(seeds).tolist()
-    assert len(set(flat)) == len(flat)
-    assert torch.equal(_seeds(here, 0, 1, rows[2:]), seeds[1][2:]), "a row names its own draws"
+
+    def seeds(step: int, iteration: int, rows: range) -> list[int]:
+        drawn = row_generators(here, step, iteration, rows)
+        return [generator.initial_seed() for generator in drawn]
+
+    each = [seeds(step, iteration, range(4)) for step in (0, 1) for iteration in (0, 1)]
+    assert len({seed for own in each for seed in own}) == 16
+    assert seeds(0, 1, range(2, 4)) == each[1][2:], "a row names its own draws"
 
 
 def prompt_and_length(record: RewardRecord) -> float:

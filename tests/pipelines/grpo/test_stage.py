@@ -171,8 +171,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     def run(name: str, *stop_signals: int) -> tuple[dict, pd.DataFrame, list[dict]]:
         params = small(parameters, tmp_path / name, ranks=1)
         # The reference moves, and pulls enough to be missed if it were not restored.
-        grpo = params.objective.grpo.model_copy(update={"beta": 1.0})
-        objective = params.objective.model_copy(update={"grpo": grpo})
+        objective = params.objective.model_copy(update={"beta": 1.0})
         params = params.model_copy(update={"ref_model_sync_steps": 1, "objective": objective})
         job = new_job("grpo", params, inputs, tmp_path / name, seed=0)
         records = train_here(job, *stop_signals)

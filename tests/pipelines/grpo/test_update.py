@@ -8,21 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import rank_context
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.diffusion.generators import Generators
 from diffucoder.engine import zero
-from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.reporter import Reporter
 from diffucoder.model import load
 from diffucoder.rl import objectives
 from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.estimators.coupled import Coupled
-from diffucoder.rl.surrogate import clipped_loss
-from diffucoder.rl.update import Recipe, inner_updates
+from diffucoder.rl.estimators.options import CoupledOptions
+from diffucoder.rl.objectives.grpo import clipped_loss
+from diffucoder.rl.objectives.options import GrpoOptions
+from diffucoder.rl.update import PolicyLoss, inner_updates
 from diffucoder.training.grpo import keep_best
 
 MASK, END, PAD, VOCABULARY = 0, 1, 2, 12
@@ -36,14 +37,14 @@ STEP = 5
 Parameters = Callable[..., dict[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Recording(Coupled):
     """The coupled estimator, with a note of who was scored from which state of the draws.
 
     It draws its masks from the generators alone, so equal states are equal masks.
     """
 
-    reference: nn.Module
+    reference: nn.Module | None = None
     seen: list[tuple[str, tuple[bytes, ...]]] = field(default_factory=list)
 
     def log_likelihood(
@@ -51,7 +52,7 @@ class Recording(Coupled):
     ) -> Tensor:
         who = "new" if torch.is_grad_enabled() else "old"
         who = "reference" if model is self.reference else who
-        states = tuple(draws.get_state().numpy().tobytes() for draws in generator)
+        states = tuple(own.get_state().numpy().tobytes() for own in generator)
         self.seen.append((who, states))
         return super().log_likelihood(model, batch, generator)
 
@@ -93,7 +94,6 @@ def make_step(
         micro_batch: int | None = None,
     ) -> Step:
         read = parameters("test", "grpo", work="unused", num_iterations=num_iterations)
-        read["objective"]["grpo"] = {"epsilon": epsilon, "beta": beta}
         read["training"]["optimizer"]["learning_rate"] = 3e-2
         read["training"]["schedule"] = {"kind": "constant", "warmup_steps": 0}
         if micro_batch is not None:
@@ -103,22 +103,20 @@ def make_step(
         reference = make_model(VOCABULARY, seed=1, dtype=torch.float32)
         before = copy.deepcopy(policy)
         engine = zero.initialize(policy, params.training)
-        recording = Recording(mask_token_id=MASK, reference=reference)
-        recipe = Recipe(reference, recording, objectives.get("grpo", epsilon=epsilon, beta=beta))
-        here = context(tmp_path)
+        recording = Recording(CoupledOptions(), mask_token_id=MASK, reference=reference)
+        objective = objectives.make(GrpoOptions(epsilon=epsilon, beta=beta))
+        policy_loss = PolicyLoss(recording, objective, reference)
+        job = Job(
+            stage="grpo", parameters={}, inputs={}, work=tmp_path, output=tmp_path / "model", seed=0
+        )
+        here = rank_context(job)
         for _ in range(updates):
             metrics = inner_updates(
-                here, engine, recipe, params, STEP, batch, ADVANTAGES, first_row=0
+                here, engine, policy_loss, params, STEP, batch, ADVANTAGES, first_row=0
             )
         return Step(before, policy, recording, metrics)
 
     return make
-
-
-def context(work: Path) -> Context:
-    job = Job(stage="grpo", parameters={}, inputs={}, work=work, output=work / "model", seed=0)
-    reporter = Reporter(work, rank=1)  # a rank other than 0 records nothing
-    return Context(job, {}, 0, 1, torch.device("cpu"), reporter)
 
 
 def scored(model: nn.Module, batch: CompletionBatch, states: tuple[bytes, ...]) -> Tensor:
@@ -129,7 +127,7 @@ def scored(model: nn.Module, batch: CompletionBatch, states: tuple[bytes, ...]) 
         generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
         draws.append(generator)
     with torch.no_grad():
-        return Coupled(MASK, 1, 0.2, 0.8).log_likelihood(model, batch.rows(KEPT), draws)
+        return Coupled(CoupledOptions(), MASK).log_likelihood(model, batch.rows(KEPT), draws)
 
 
 def by_hand(

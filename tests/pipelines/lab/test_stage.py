@@ -15,7 +15,7 @@ from diffucoder.data.tokenizer import special_ids
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.reporter import Reporter
-from diffucoder.errors import BadData, BadParameters, MissingInput
+from diffucoder.errors import BadData, MissingInput
 from diffucoder.model import set_bidirectional
 from diffucoder.pipelines.lab.nodes import measure_estimators, plot_estimators
 from diffucoder.rl import estimators
@@ -52,9 +52,9 @@ def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
 @pytest.mark.parametrize("env", ["base", "test", "h200", "paper"])
 def test_every_environment_has_valid_parameters(parameters: Parameters, env: str) -> None:
     lab = LabParams(**parameters(env, "lab"))
-    named = {variant.name for variant in lab.variants.values()}
-    assert named == set(estimators.REGISTRY), "every estimator is measured"
-    lab_measurements.make_variants(lab, mask_token_id=0)
+    named = {options.name for options in lab.estimators.values()}
+    assert named == set(estimators.NAMES), "every estimator is measured"
+    lab_measurements.make_estimators(lab, mask_token_id=0)
 
 
 def test_measure(
@@ -64,7 +64,11 @@ def test_measure(
     noise, cost = measure_estimators(lab, 0, problems)
     EstimatorNoise.validate(noise)
     EstimatorCost.validate(cost)
-    assert list(dict.fromkeys(noise["estimator"])) == cost["estimator"].tolist() == [*lab.variants]
+    assert (
+        list(dict.fromkeys(noise["estimator"]))
+        == cost["estimator"].tolist()
+        == [label.replace("_", " ") for label in lab.estimators]
+    )
     assert (noise["low"] <= noise["mean"] + 1e-12).all()
     assert (noise["mean"] <= noise["high"] + 1e-12).all()
 
@@ -81,7 +85,7 @@ def test_measure(
     assert costs["forwards"]["coupled"] == 3 and costs["forwards"]["full mask"] == 1
     assert costs["activations_mb"]["coupled"] > 2 * costs["activations_mb"]["full mask"]
     drawn = plot_estimators(noise, lab)
-    assert len(drawn.data) == 3 * len(lab.variants)
+    assert len(drawn.data) == 3 * len(lab.estimators)
 
 
 def test_ranks_share_the_estimators_and_agree_on_the_completions(
@@ -139,7 +143,7 @@ def test_the_policy_gradient_is_that_of_its_loss(
     set_bidirectional(model)
     lab = small(parameters, tmp_path)
     batch = sample(context(tmp_path), model.eval(), tokenizer, ["add 1", "add 22"], lab)
-    estimator = estimators.get("full_mask", mask_token_id=special_ids(tokenizer).mask)
+    estimator = estimators.make("full_mask", mask_token_id=special_ids(tokenizer).mask)
     gradient_N = lab_measurements.policy_gradient(estimator, model, batch, torch.Generator())
     direction = gradient_N / gradient_N.norm()
     step, at = 1e-2, 0
@@ -169,14 +173,12 @@ def test_mistakes_are_named_before_anything_is_sampled(
     lab = small(parameters, tmp_path, checkpoint=str(checkpoint))
     with pytest.raises(BadData, match="none is of split `validation`"):
         measure_estimators(lab, 0, problems[problems["split"] == "rl"])
-    wrong = {"decoupled": {"name": "decoupled", "options": {"lambda": 2}}}
-    with pytest.raises(BadParameters, match=r"no option \['lambda'\]"):
-        measure_estimators(
-            small(parameters, tmp_path, checkpoint=str(checkpoint), variants=wrong), 0, problems
-        )
-    with pytest.raises(ValidationError, match="baseline 'none' is not one of variants"):
+    wrong = {"decoupled": {"name": "decoupled", "lambda": 2}}
+    with pytest.raises(ValidationError, match=r"decoupled.lambda\n  Extra inputs are not"):
+        small(parameters, tmp_path, checkpoint=str(checkpoint), estimators=wrong)
+    with pytest.raises(ValidationError, match="baseline 'none' is not one of estimators"):
         small(parameters, tmp_path, baseline="none")
     # MLflow would refuse it, after everything is measured.
-    commas = {"a, b": {"name": "decoupled", "options": {}}}
+    commas = {"a, b": {"name": "decoupled"}}
     with pytest.raises(ValidationError, match="should match pattern"):
-        small(parameters, tmp_path, variants=commas, baseline="a, b")
+        small(parameters, tmp_path, estimators=commas, baseline="a, b")

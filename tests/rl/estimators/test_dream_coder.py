@@ -1,11 +1,11 @@
 from collections.abc import Callable
 
 import torch
+from choices import estimator_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
 
 MASK = 12
 
@@ -18,7 +18,7 @@ def test_every_token_is_scored_once_and_without_weight(
 ) -> None:
     batch = make_batch([2, 2], [8, 8])
     kept: list[Tensor] = []
-    estimator = get("dream_coder", mask_token_id=MASK)
+    estimator = estimator_of("dream_coder", mask_token_id=MASK)
     views = views_of(lambda: kept.append(estimator.log_likelihood(model, batch, torch.Generator())))
     first_BL, second_BL = (view_BT[:, 2:] == MASK for view_BT in views)
     assert torch.equal(first_BL ^ second_BL, batch.completion_mask)
@@ -37,7 +37,7 @@ def test_times_cover_the_unit_interval(
     views_of: Callable[..., list[Tensor]],
 ) -> None:
     batch = make_batch([2] * 200, [30] * 200)
-    estimator = get("dream_coder", mask_token_id=MASK)
+    estimator = estimator_of("dream_coder", mask_token_id=MASK)
     with torch.no_grad():
         views = views_of(lambda: estimator.log_likelihood(model, batch, torch.Generator()))
     shares_B = (views[0][:, 2:] == MASK).double().mean(1)

@@ -2,11 +2,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from choices import estimator_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
 
 MASK = 12
 
@@ -20,7 +20,7 @@ def test_scores_every_token_with_everything_hidden(
     batch = make_batch(prompts, completions)
     draws = torch.Generator().manual_seed(0)
     before = draws.get_state()
-    estimate_BL = get("full_mask", mask_token_id=MASK).log_likelihood(model, batch, draws)
+    estimate_BL = estimator_of("full_mask", mask_token_id=MASK).log_likelihood(model, batch, draws)
     assert torch.equal(draws.get_state(), before)
     for row, length in enumerate(completions):
         prompt = batch.prompt_ids[row, 4 - prompts[row] :].tolist()
@@ -33,7 +33,7 @@ def test_scores_every_token_with_everything_hidden(
 def test_padding_changes_nothing(
     make_batch: Callable[..., CompletionBatch], model: PreTrainedModel
 ) -> None:
-    estimator, draws = get("full_mask", mask_token_id=MASK), torch.Generator()
+    estimator, draws = estimator_of("full_mask", mask_token_id=MASK), torch.Generator()
     plain_BL = estimator.log_likelihood(model, make_batch([2, 4], [6, 3]), draws)
     padded_BL = estimator.log_likelihood(model, make_batch([2, 4], [6, 3], left=3, right=2), draws)
     torch.testing.assert_close(padded_BL[:, :6], plain_BL)
@@ -46,7 +46,7 @@ def test_prompt_masking_hides_some_of_the_prompt_and_none_of_the_padding(
     views_of: Callable[..., list[Tensor]],
 ) -> None:
     batch = make_batch([40, 10] * 20, [3, 3] * 20)
-    estimator = get("full_mask", mask_token_id=MASK, prompt_masking=0.15)
+    estimator = estimator_of("full_mask", mask_token_id=MASK, prompt_masking=0.15)
     with torch.no_grad():
         (view_BT,) = views_of(lambda: estimator.log_likelihood(model, batch, torch.Generator()))
     hidden_BQ = view_BT[:, :40] == MASK
@@ -59,6 +59,6 @@ def test_prompt_masking_is_drawn_anew_and_changes_the_scores(
     make_batch: Callable[..., CompletionBatch], model: PreTrainedModel
 ) -> None:
     batch, draws = make_batch([9], [4]), torch.Generator().manual_seed(0)
-    estimator = get("full_mask", mask_token_id=MASK, prompt_masking=0.5)
+    estimator = estimator_of("full_mask", mask_token_id=MASK, prompt_masking=0.5)
     first_BL, second_BL = (estimator.log_likelihood(model, batch, draws) for _ in range(2))
     assert not torch.allclose(first_BL, second_BL)

@@ -2,12 +2,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from choices import estimator_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
 from diffucoder.rl.exact import exact_elbo, subset_scores
 
 MASK, COUNT = 12, 1000
@@ -16,7 +16,7 @@ Batches = Callable[..., CompletionBatch]
 
 def drawn(model: PreTrainedModel, batch: CompletionBatch, name: str, **options: float) -> Tensor:
     rows = batch.rows(torch.zeros(COUNT, dtype=torch.long))
-    estimator = get(name, mask_token_id=MASK, **options)
+    estimator = estimator_of(name, mask_token_id=MASK, **options)
     with torch.no_grad():
         return estimator.log_likelihood(model, rows, torch.Generator().manual_seed(0)).double()
 
@@ -44,7 +44,7 @@ def test_stratified_times_take_variance_away(
     rows = batch.rows(torch.zeros(500, dtype=torch.long))
     variance = {}
     for name in ("monte_carlo", "stratified_t"):
-        estimator = get(name, mask_token_id=mask, draws=4, low=0.2, high=1.0)
+        estimator = estimator_of(name, mask_token_id=mask, draws=4, low=0.2, high=1.0)
         with torch.no_grad():
             estimate_BL = estimator.log_likelihood(model, rows, torch.Generator().manual_seed(0))
         variance[name] = estimate_BL.sum(1).var().item()
@@ -52,7 +52,7 @@ def test_stratified_times_take_variance_away(
 
 
 def test_stratified_times_lie_in_their_parts() -> None:
-    estimator = get("stratified_t", mask_token_id=MASK, draws=4, low=0.2, high=1.0)
+    estimator = estimator_of("stratified_t", mask_token_id=MASK, draws=4, low=0.2, high=1.0)
     for index in range(4):
         t_B = estimator.times(1000, index, torch.Generator().manual_seed(index))
         low = 0.2 + 0.2 * index
@@ -63,7 +63,7 @@ def test_a_token_that_no_draw_hides_is_0(
     make_batch: Batches, model: PreTrainedModel, views_of: Callable[..., list[Tensor]]
 ) -> None:
     batch = make_batch([2], [40])
-    estimator = get("monte_carlo", mask_token_id=MASK, draws=1, low=0.5, high=0.5)
+    estimator = estimator_of("monte_carlo", mask_token_id=MASK, draws=1, low=0.5, high=0.5)
     kept: list[Tensor] = []
     (view_BT,) = views_of(
         lambda: kept.append(estimator.log_likelihood(model, batch, torch.Generator()))
@@ -79,13 +79,13 @@ class TestBounds:
     def test_by_enumeration(self, make_batch: Batches, model: PreTrainedModel) -> None:
         """Inside its logarithm the upper bound is a mean; so is the lower one."""
         batch, power, t = make_batch([2], [3]), 1.5, 0.4
-        hidden_SL, scores_SL = subset_scores(model, batch, MASK)
-        sizes_S = hidden_SL.sum(1)
+        masked_SL, scores_SL = subset_scores(model, batch, MASK)
+        sizes_S = masked_SL.sum(1)
         chance_S1 = (t**sizes_S * (1 - t) ** (3 - sizes_S))[:, None].double()
-        terms_SL = torch.where(hidden_SL, (power * scores_SL).exp(), 0.0) / t
+        terms_SL = torch.where(masked_SL, (power * scores_SL).exp(), 0.0) / t
         upper_L = (chance_S1 * terms_SL).sum(0).log() / power
         lower_L = (chance_S1 * scores_SL / t).sum(0)
-        estimator = get("monte_carlo", mask_token_id=MASK, draws=4, low=t, high=t)
+        estimator = estimator_of("monte_carlo", mask_token_id=MASK, draws=4, low=t, high=t)
         rows = batch.rows(torch.zeros(1000, dtype=torch.long))
         with torch.no_grad():
             lower_BL, upper_BL = estimator.bounds(model, rows, torch.Generator(), power)
@@ -98,7 +98,7 @@ class TestBounds:
         self, make_batch: Batches, model: PreTrainedModel
     ) -> None:
         batch = make_batch([2, 3], [6, 4])
-        estimator = get("monte_carlo", mask_token_id=MASK, draws=3)
+        estimator = estimator_of("monte_carlo", mask_token_id=MASK, draws=3)
         lower_BL, _ = estimator.bounds(model, batch, torch.Generator().manual_seed(1), 1.5)
         estimate_BL = estimator.log_likelihood(model, batch, torch.Generator().manual_seed(1))
         torch.testing.assert_close(lower_BL, estimate_BL)
@@ -107,7 +107,7 @@ class TestBounds:
         self, make_batch: Batches, model: PreTrainedModel
     ) -> None:
         batch = make_batch([2], [12])
-        estimator = get("monte_carlo", mask_token_id=MASK, draws=1, low=0.3, high=0.3)
+        estimator = estimator_of("monte_carlo", mask_token_id=MASK, draws=1, low=0.3, high=0.3)
         _, upper_BL = estimator.bounds(model, batch, torch.Generator(), 1.5)
         assert (upper_BL == 0).any() and (upper_BL != 0).any()
         upper_BL.sum().backward()
@@ -120,6 +120,6 @@ class TestBounds:
     def test_what_is_no_elbo_has_no_bound(
         self, make_batch: Batches, model: PreTrainedModel, name: str, options: dict[str, int]
     ) -> None:
-        estimator = get(name, mask_token_id=MASK, **options)
+        estimator = estimator_of(name, mask_token_id=MASK, **options)
         with pytest.raises(BadParameters, match="no draws of the ELBO"):
             estimator.bounds(model, make_batch([2], [3]), torch.Generator(), 1.5)

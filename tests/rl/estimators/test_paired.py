@@ -5,11 +5,11 @@ from itertools import product
 
 import pytest
 import torch
+from choices import estimator_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get
 from diffucoder.rl.exact import subset_scores
 
 MASK, T = 12, 0.3
@@ -17,9 +17,9 @@ Batches = Callable[..., CompletionBatch]
 
 
 def scores_by_set(model: PreTrainedModel, batch: CompletionBatch) -> dict[tuple[bool, ...], Tensor]:
-    hidden_SL, scores_SL = subset_scores(model, batch, MASK)
-    table = dict(zip(map(tuple, hidden_SL.tolist()), scores_SL, strict=True))
-    return table | {(False,) * hidden_SL.shape[1]: torch.zeros_like(scores_SL[0])}
+    masked_SL, scores_SL = subset_scores(model, batch, MASK)
+    table = dict(zip(map(tuple, masked_SL.tolist()), scores_SL, strict=True))
+    return table | {(False,) * masked_SL.shape[1]: torch.zeros_like(scores_SL[0])}
 
 
 def chance(hidden: tuple[bool, ...], t: float) -> float:
@@ -47,7 +47,7 @@ def exact(model: PreTrainedModel, batch: CompletionBatch, name: str) -> tuple[Te
 
 def drawn(model: PreTrainedModel, batch: CompletionBatch, name: str, count: int) -> Tensor:
     rows = batch.rows(torch.zeros(count, dtype=torch.long))
-    estimator = get(name, mask_token_id=MASK, low=T, high=T, full_view=False)
+    estimator = estimator_of(name, mask_token_id=MASK, low=T, high=T, full_view=False)
     with torch.no_grad():
         return estimator.log_likelihood(model, rows, torch.Generator().manual_seed(0)).double()
 
@@ -84,9 +84,9 @@ def test_coupling_leaves_the_mean_and_takes_variance_away(
 
 def test_decoupled_views_are_the_coupled_ones_taken_alone(make_batch: Batches) -> None:
     batch = make_batch([2], [4]).rows(torch.zeros(1000, dtype=torch.long))
-    estimator = get("decoupled", mask_token_id=MASK, low=T, high=T)
+    estimator = estimator_of("decoupled", mask_token_id=MASK, low=T, high=T)
     views = estimator.views(batch, torch.Generator().manual_seed(0))
-    full, first, second = (view.hidden for view in views)
+    full, first, second = (view.masked for view in views)
     assert full.all()
     assert first.double().mean().item() == pytest.approx(T, abs=0.02)
     assert second.double().mean().item() == pytest.approx(1 - T, abs=0.02)
@@ -100,7 +100,7 @@ def test_the_published_weights_count_a_pair_once(
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     batch = make_batch([2], [4]).rows(torch.zeros(1000, dtype=torch.long))
     mean = [
-        get("coupled", mask_token_id=MASK, full_view=full)
+        estimator_of("coupled", mask_token_id=MASK, full_view=full)
         .log_likelihood(model, batch, torch.Generator().manual_seed(0))
         .mean()
         .item()

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from choices import estimator_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -10,7 +11,6 @@ from diffucoder.config.decoding import DecodingParams
 from diffucoder.decoding import generate
 from diffucoder.errors import BadData
 from diffucoder.rl.batch import CompletionBatch, from_canvas
-from diffucoder.rl.estimators import get
 
 MASK, END, PAD = 12, 10, 11
 Batches = Callable[..., CompletionBatch]
@@ -22,7 +22,7 @@ def test_each_token_is_scored_where_it_was_revealed(
     batch = make_batch([3], [5])
     order = [2, 0, 1, 0, 2]
     batch = replace(batch, reveal_step=torch.tensor([order]))
-    estimator = get("trace", mask_token_id=MASK, steps=3, group=1)
+    estimator = estimator_of("trace", mask_token_id=MASK, steps=3, group=1)
     estimate_L = estimator.log_likelihood(model, batch, torch.Generator())[0]
     prompt, completion = batch.prompt_ids[0].tolist(), batch.completion_ids[0].tolist()
     for place, step in enumerate(order):
@@ -36,7 +36,7 @@ def test_steps_of_a_group_share_the_state_before_it(
 ) -> None:
     batch = make_batch([3], [6])
     batch = replace(batch, reveal_step=torch.tensor([[0, 1, 2, 3, 4, 4]]))
-    estimator = get("trace", mask_token_id=MASK, steps=5, group=2)
+    estimator = estimator_of("trace", mask_token_id=MASK, steps=5, group=2)
     views = views_of(lambda: estimator.log_likelihood(model, batch, torch.Generator()))
     hidden = [(view_BT[0, 3:] == MASK).tolist() for view_BT in views]
     assert hidden == [[True] * 6, [False] * 2 + [True] * 4, [False] * 4 + [True] * 2]
@@ -49,7 +49,7 @@ def test_is_the_probability_with_which_the_sampler_drew(model: PreTrainedModel) 
     prompts = [[1, 2], [3, 4, 5]]
     made = generate(model, prompts, config, MASK, END, PAD, torch.Generator().manual_seed(3))
     batch = from_canvas(prompts, made.canvas, END, PAD, made.reveal_step)
-    estimator = get("trace", mask_token_id=MASK, steps=3, group=1)
+    estimator = estimator_of("trace", mask_token_id=MASK, steps=3, group=1)
     estimate_BL = estimator.log_likelihood(model, batch, torch.Generator())
     for row, prompt in enumerate(prompts):
         for step in range(3):
@@ -72,7 +72,7 @@ def test_is_the_probability_with_which_the_sampler_drew(model: PreTrainedModel) 
 def test_batches_without_a_usable_trace_are_refused(
     make_batch: Batches, model: PreTrainedModel
 ) -> None:
-    estimator, batch = get("trace", mask_token_id=MASK, steps=2), make_batch([3], [4])
+    estimator, batch = estimator_of("trace", mask_token_id=MASK, steps=2), make_batch([3], [4])
     with pytest.raises(BadData, match="no reveal_step"):
         estimator.log_likelihood(model, batch, torch.Generator())
     late = replace(batch, reveal_step=torch.tensor([[0, 1, 2, 1]]))

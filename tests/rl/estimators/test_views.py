@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from choices import estimator_of
 from helpers import seeded
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import Estimator, get
+from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.estimators.views import View, view_log_probs
 
 MASK = 12
@@ -19,7 +20,7 @@ Batches = Callable[..., CompletionBatch]
 
 @pytest.fixture
 def estimator() -> Estimator:
-    return get("coupled", mask_token_id=MASK, pairs=2)
+    return estimator_of("coupled", mask_token_id=MASK, pairs=2)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 from collections.abc import Callable
 
 import torch
+from choices import estimator_of, objective_of
 from transformers import PreTrainedModel
 
 from diffucoder.rl.batch import CompletionBatch
-from diffucoder.rl.estimators import get as estimator_of
-from diffucoder.rl.objectives import get
 
 MASK = 12
 
@@ -20,8 +19,8 @@ def test_each_completion_is_scored_by_the_bound_its_advantage_asks_for(
     def draws() -> torch.Generator:
         return torch.Generator().manual_seed(5)
 
-    objective = get("spg", power=1.5, mix=0.25)
-    estimate_BL = objective.estimate(estimator, model, batch, draws(), weights_B)
+    objective = objective_of("spg", power=1.5, mix=0.25)
+    estimate_BL = objective.score(estimator, model, batch, draws(), weights_B)
     lower_BL, upper_BL = estimator.bounds(model, batch, draws(), 1.5)
     torch.testing.assert_close(estimate_BL[[0, 2]], lower_BL[[0, 2]])
     torch.testing.assert_close(estimate_BL[1], 0.25 * upper_BL[1] + 0.75 * lower_BL[1])

@@ -185,7 +185,12 @@ def cell_params(
 
 def _changed(ablation: AblationParams, grpo: GrpoParams, label: str) -> GrpoParams:
     """The parameters of a cell, without the folder of a training."""
-    tree = merged(grpo.model_dump(), ablation.cells[label].model_dump())
+    cell, tree = ablation.cells[label], grpo.model_dump()
+    if cell.estimator is not None:
+        tree["estimator"] = cell.estimator.model_dump()
+    if cell.objective is not None:
+        tree["objective"] = cell.objective.model_dump()
+    tree["advantages"] |= cell.advantages
     if ablation.steps is not None:
         tree["training"]["steps"] = ablation.steps
     return _checked(label, tree)
@@ -201,16 +206,6 @@ def _checked(label: str, tree: Mapping[str, Any]) -> GrpoParams:
         raise BadParameters(f"ablation.cells.{label}: {'; '.join(wrong)}") from error
 
 
-def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested tree with some of its leaves replaced."""
-    found = dict(tree)
-    for key, value in changes.items():
-        inner = found.get(key)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        found[key] = merged(inner, value) if both else value
-    return found
-
-
 def folder_of(ablation: AblationParams, label: str, seed: int, steps: int) -> Path:
     """Where one training works."""
     return Path(ablation.work) / label / f"{seed}-{steps}"
@@ -220,17 +215,17 @@ def forwards_per_step(params: GrpoParams) -> int:
     """Forward passes that each completion of a step costs: to sample it and to score it."""
     from diffucoder.rl import estimators, objectives
 
-    name = params.estimator.name
-    options = params.estimator.options(name, params.decoding.steps)
-    estimator = estimators.get(name, mask_token_id=0, **options)
-    objective = objectives.get(params.objective.name, **params.objective.options())
-    calls = sum(_calls(params.num_iterations, objective.compares, objective.beta > 0))
+    estimator = estimators.make(params.estimator, mask_token_id=0, steps=params.decoding.steps)
+    objective = objectives.make(params.objective)
+    calls = sum(
+        _calls(params.num_iterations, objective.needs_old_logprobs, objective.needs_reference)
+    )
     return params.decoding.steps + calls * estimator.forwards
 
 
-def _calls(iterations: int, compares: bool, refers: bool) -> Iterator[int]:
+def _calls(iterations: int, needs_old: bool, needs_reference: bool) -> Iterator[int]:
     """Calls of the estimator on the new, the old and the reference policy."""
     yield iterations
     # In the first iteration the new policy is the old one.
-    yield iterations - 1 if compares else 0
-    yield iterations if refers else 0
+    yield iterations - 1 if needs_old else 0
+    yield iterations if needs_reference else 0

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from diffucoder.config.lab import LabParams
+from diffucoder.config.labels import reported_name
 from diffucoder.errors import BadData, MissingInput
 from diffucoder.evaluation.requests import evenly_spaced
 
@@ -29,13 +30,13 @@ def measure_estimators(
     Raises:
         MissingInput: if there is no checkpoint where the parameters say.
         BadData: if there is no validation problem.
-        BadParameters: if an estimator has no such option.
+        BadParameters: if an estimator cannot be made.
         TrainingFailed: if a process ends early.
     """
     from diffucoder.engine import launch
     from diffucoder.engine.job import Job
     from diffucoder.studies.lab import with_intervals
-    from diffucoder.studies.lab_measurements import make_variants
+    from diffucoder.studies.lab_measurements import make_estimators
     from diffucoder.tracking import RunLogger, child_run
 
     checkpoint = Path(lab.checkpoint).resolve()
@@ -47,8 +48,8 @@ def measure_estimators(
     asked = evenly_spaced(problems[problems["split"] == "validation"], lab.problems)
     if asked.empty:
         raise BadData("problems: none is of split `validation`, whose completions the lab scores")
-    # Wrong options are told before anything is sampled.
-    make_variants(lab, mask_token_id=0)
+    # An estimator that cannot be made stops the lab before anything is sampled.
+    make_estimators(lab, mask_token_id=0)
     folder = Path(lab.work).resolve()
     parts = folder / "parts"
     shutil.rmtree(parts, ignore_errors=True)
@@ -67,8 +68,8 @@ def measure_estimators(
         RunLogger(environment) as logger,
     ):
         launch.run(job, WORKER, lab.engine, environment)
-        raw, cost = (_read(parts, kind, list(lab.variants)) for kind in ("noise", "cost"))
-        noise = with_intervals(raw, lab.baseline, lab.bootstrap, seed)
+        raw, cost = (_read(parts, kind, _reported(lab)) for kind in ("noise", "cost"))
+        noise = with_intervals(raw, reported_name(lab.baseline), lab.bootstrap, seed)
         logger.log_metrics(0, _metrics(noise))
     return noise, cost
 
@@ -77,7 +78,12 @@ def plot_estimators(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure
     """Variances against the budget, and gradients' cosines."""
     from diffucoder.studies.lab import figure
 
-    return figure(estimator_noise, list(lab.variants))
+    return figure(estimator_noise, _reported(lab))
+
+
+def _reported(lab: LabParams) -> list[str]:
+    """The estimators as tables and figures call them, in the order of the parameters."""
+    return [reported_name(label) for label in lab.estimators]
 
 
 def _metrics(noise: pd.DataFrame) -> dict[str, float]:

@@ -1,56 +1,54 @@
-"""Estimators of the token log-likelihoods of a masked diffusion model, one file each.
+"""Estimators of the token log-likelihoods of a masked diffusion model.
 
-An estimator is made by `get(name, **options)`. It has `log_likelihood(model, batch, generator)
--> float32 [B, L]` and `forwards`, what that costs in forward passes. Scoring the same batch with
-a generator in the same state draws the same masks: that is how the new, the old and the
-reference policy are compared under equal noise.
+An estimator is made by `make`, from its options or from a name. It has `log_likelihood(model,
+batch, generator) -> float32 [B, L]` and `forwards`, what that costs in forward passes. Scoring the
+same batch with a generator in the same state draws the same masks: that is how the new, the old
+and the reference policy are compared under equal noise.
 """
 
-from dataclasses import MISSING, fields
-from typing import Any
+from typing import TYPE_CHECKING
 
+from diffucoder.config.choice import registry
 from diffucoder.errors import BadParameters
-from diffucoder.rl.estimators.base import Estimator
-from diffucoder.rl.estimators.coupled import Coupled
-from diffucoder.rl.estimators.decoupled import Decoupled
-from diffucoder.rl.estimators.dream_coder import DreamCoder
-from diffucoder.rl.estimators.full_mask import FullMask
-from diffucoder.rl.estimators.monte_carlo import MonteCarlo
-from diffucoder.rl.estimators.stratified_t import StratifiedT
-from diffucoder.rl.estimators.trace import Trace
+from diffucoder.rl.estimators.options import EstimatorOptions, OwnEstimatorOptions
 
-__all__ = ["REGISTRY", "Estimator", "get"]
+if TYPE_CHECKING:
+    from diffucoder.rl.estimators.base import Estimator
 
-REGISTRY: dict[str, type] = {
-    "coupled": Coupled,
-    "decoupled": Decoupled,
-    "dream_coder": DreamCoder,
-    "full_mask": FullMask,
-    "monte_carlo": MonteCarlo,
-    "stratified_t": StratifiedT,
-    "trace": Trace,
-}
+__all__ = ["NAMES", "make"]
+
+_CLASSES = registry(EstimatorOptions)
+# The estimators that the project brings.
+NAMES = tuple(sorted(_CLASSES))
 
 
-def get(name: str, **options: Any) -> Estimator:
-    """Make an estimator by name.
+def make(
+    options: EstimatorOptions | str, mask_token_id: int, steps: int | None = None
+) -> "Estimator":
+    """Make an estimator.
 
     Args:
-        name: a key of `REGISTRY`.
-        options: fields of that estimator; `mask_token_id` always.
+        options: an instance of its option class; or its name, one of `NAMES` or the import path of
+            a class of the user's own, for its defaults.
+        mask_token_id: the mask token.
+        steps: steps of the decoding that made the completions; `trace` needs them, the others do
+            not read them.
 
     Raises:
-        BadParameters: for an unknown name or option, listing the known ones, or for a field
-            without a default that is not given.
+        BadParameters: for an unknown name, listing the known ones, or if it needs `steps` and got
+            none.
     """
-    if name not in REGISTRY:
-        raise BadParameters(f"unknown estimator {name!r}: expected one of {sorted(REGISTRY)}")
-    its_fields = fields(REGISTRY[name])
-    known = [field.name for field in its_fields]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise BadParameters(f"estimator {name!r} has no option {unknown}: expected some of {known}")
-    required = {field.name for field in its_fields if field.default is MISSING}
-    if absent := sorted(required - set(options)):
-        raise BadParameters(f"estimator {name!r} needs the option {absent}: pass it to `get`")
-    return REGISTRY[name](**options)
+    if isinstance(options, str):
+        options = _defaults(options)
+    return options.make(mask_token_id=mask_token_id, steps=steps)
+
+
+def _defaults(name: str) -> EstimatorOptions:
+    if "." in name:
+        return OwnEstimatorOptions.model_validate({"name": name})
+    if name not in _CLASSES:
+        raise BadParameters(
+            f"unknown estimator {name!r}: expected one of {list(NAMES)}, or the import path of a "
+            "class of your own"
+        )
+    return _CLASSES[name]()

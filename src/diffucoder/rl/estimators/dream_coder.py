@@ -1,32 +1,29 @@
 """The coupled estimator as Dream-Coder uses it (arXiv 2509.01142)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import ClassVar
 
 from diffucoder.diffusion.corruption import coupled_masks
 from diffucoder.diffusion.generators import Generators
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
+from diffucoder.rl.estimators.options import DreamCoderOptions
 from diffucoder.rl.estimators.views import View
 
 
-@dataclass(frozen=True)
-class DreamCoder(Estimator):
+class DreamCoder(Estimator[DreamCoderOptions]):
     """Two complementary views as passes of their own; every token scored once.
 
-        estimate_k = log p(x_k | the view hiding k),   t ~ U(0, 1), one time a row
+        estimate_k = log p(x_k | the view masking k),   t ~ U(0, 1), one time per row
 
-    Each half is scored at its hidden positions only, and there is no fully masked view. The
+    Each half is scored at its masked positions only, and there is no fully masked view. The
     statement implemented has no weights: over all of (0, 1) the weights 1/t and 1/(1 - t) of the
     coupled estimator have no finite variance, and each token is scored exactly once. Costs 2
     forward passes.
-
-    Attributes:
-        mask_token_id: the mask token.
     """
 
-    mask_token_id: int
+    Options: ClassVar[type[DreamCoderOptions]] = DreamCoderOptions
 
     @property
     def forwards(self) -> int:

@@ -1,36 +1,46 @@
-"""Objectives of reinforcement learning over estimated log-likelihoods, one file each."""
+"""Objectives of reinforcement learning over estimated log-likelihoods, one file each.
 
-from dataclasses import fields
-from typing import Any
+An objective is made by `make`, from its options or from a name. It turns `Scores` into a
+`LossOutput`, and says by its properties what it needs.
+"""
 
+from typing import TYPE_CHECKING
+
+from diffucoder.config.choice import registry
 from diffucoder.errors import BadParameters
-from diffucoder.rl.objectives.base import Objective
-from diffucoder.rl.objectives.espo import Espo
-from diffucoder.rl.objectives.gdsd import Gdsd
-from diffucoder.rl.objectives.grpo import Grpo
-from diffucoder.rl.objectives.spg import Spg
-from diffucoder.rl.objectives.wd1 import Wd1
+from diffucoder.rl.objectives.options import ObjectiveOptions, OwnObjectiveOptions
 
-__all__ = ["REGISTRY", "Objective", "get"]
+if TYPE_CHECKING:
+    from diffucoder.rl.objectives.base import Objective
 
-REGISTRY: dict[str, type] = {"espo": Espo, "gdsd": Gdsd, "grpo": Grpo, "spg": Spg, "wd1": Wd1}
+__all__ = ["NAMES", "make"]
+
+_CLASSES = registry(ObjectiveOptions)
+# The objectives that the project brings.
+NAMES = tuple(sorted(_CLASSES))
 
 
-def get(name: str, **options: Any) -> Objective:
-    """Make an objective by name.
+def make(options: ObjectiveOptions | str) -> "Objective":
+    """Make an objective.
 
     Args:
-        name: a key of `REGISTRY`.
-        options: fields of that objective.
+        options: an instance of its option class; or its name, one of `NAMES` or the import path of
+            a class of the user's own, for its defaults.
 
     Raises:
-        BadParameters: for an unknown name or option, or a missing one, listing the known ones.
+        BadParameters: for an unknown name, listing the known ones.
     """
-    if name not in REGISTRY:
-        raise BadParameters(f"unknown objective {name!r}: expected one of {sorted(REGISTRY)}")
-    known = [field.name for field in fields(REGISTRY[name])]
-    if sorted(options) != sorted(known):
+    if isinstance(options, str):
+        options = _defaults(options)
+    return options.make()
+
+
+def _defaults(name: str) -> ObjectiveOptions:
+    if "." in name:
+        return OwnObjectiveOptions.model_validate({"name": name})
+    if name not in _CLASSES:
         raise BadParameters(
-            f"objective {name!r} takes the options {sorted(known)}, got {sorted(options)}"
+            f"unknown objective {name!r}: expected one of {list(NAMES)}, or the import path of a "
+            "class of your own"
         )
-    return REGISTRY[name](**options)
+    return _CLASSES[name]()

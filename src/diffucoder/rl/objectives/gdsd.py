@@ -1,18 +1,22 @@
 """Advantage-guided self-distillation of the denoiser (GDSD, arXiv 2605.29398)."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from torch import Tensor
-
-from diffucoder.errors import BadParameters
 from diffucoder.model.loss import LossOutput
-from diffucoder.rl.objectives.base import Objective, completion_mean, lengths, sequence_sums
+from diffucoder.rl.objectives.base import (
+    LossAggMode,
+    Objective,
+    Scores,
+    completion_mean,
+    lengths,
+    require_reference,
+    sequence_sums,
+)
+from diffucoder.rl.objectives.options import GdsdOptions
 
 
-@dataclass(frozen=True)
-class Gdsd(Objective):
+class Gdsd(Objective[GdsdOptions]):
     """Match the policy to a teacher made of itself and the advantage.
 
     The teacher is the optimum of reverse-KL regularised reinforcement learning,
@@ -30,46 +34,36 @@ class Gdsd(Objective):
     and the division by length are those of the paper's code, which however adds the reference
     as a penalty of its own; here it is in the teacher, as in the closed form. The paper's
     variant that first centres the logits over the vocabulary is not implemented.
-
-    Attributes:
-        psi: how far the advantage moves the teacher, nats a token and unit of advantage.
-        epsilon: clip range of the ratio of whole completions.
-        beta: share of the reference in the teacher, 0 to 1.
     """
 
-    unit: ClassVar[Literal["tokens", "completions"]] = "completions"
-    compares: ClassVar[bool] = True
-    psi: float
-    epsilon: float
-    beta: float
+    Options: ClassVar[type[GdsdOptions]] = GdsdOptions
+    loss_agg_mode: ClassVar[LossAggMode] = "seq-mean"
 
-    def loss(
-        self,
-        new_BL: Tensor,
-        old_BL: Tensor,
-        weights_B: Tensor,
-        completion_mask_BL: Tensor,
-        denominator: float,
-        ref_BL: Tensor | None = None,
-    ) -> LossOutput:
-        """See `Objective.loss`; metrics: `residual` (nats a token) and `clip_ratio`."""
-        if self.beta > 0 and ref_BL is None:
-            raise BadParameters("gdsd: beta > 0 needs the reference's scores: pass ref_BL")
-        length_B = lengths(completion_mask_BL)
-        moved_B = sequence_sums(new_BL - old_BL, completion_mask_BL)
-        low, high = math.log1p(-self.epsilon), math.log1p(self.epsilon)
-        target_B = self.psi * weights_B
-        if ref_BL is not None:
-            away_B = sequence_sums(ref_BL - old_BL, completion_mask_BL)
-            target_B = target_B + self.beta * away_B / length_B
+    @property
+    def needs_old_logprobs(self) -> bool:
+        """The teacher is made of the old policy."""
+        return True
+
+    @property
+    def needs_reference(self) -> bool:
+        """The reference is in the teacher, if it has a share."""
+        return self.options.beta > 0
+
+    def loss(self, scores: Scores, denominator: float) -> LossOutput:
+        """See `Objective.loss`; metrics: `residual` (nats per token) and `clip_ratio`."""
+        epsilon, beta = self.options.epsilon, self.options.beta
+        require_reference(beta, scores.ref_BL)
+        mask_BL, old_BL = scores.mask_BL, scores.behaviour
+        length_B = lengths(mask_BL)
+        moved_B = sequence_sums(scores.new_BL - old_BL, mask_BL)
+        low, high = math.log1p(-epsilon), math.log1p(epsilon)
+        target_B = self.options.psi * scores.weights_B
+        if scores.ref_BL is not None:
+            away_B = sequence_sums(scores.ref_BL - old_BL, mask_BL)
+            target_B = target_B + beta * away_B / length_B
         residual_B = moved_B.clamp(low, high) / length_B - target_B
-        real_B = completion_mask_BL.any(1)
+        real_B = mask_BL.any(1)
         loss = residual_B.square().masked_fill(~real_B, 0.0).sum() / denominator
         means = {"residual": residual_B.abs(), "clip_ratio": (moved_B < low) | (moved_B > high)}
-        return LossOutput(
-            loss,
-            {
-                name: completion_mean(values_B, completion_mask_BL)
-                for name, values_B in means.items()
-            },
-        )
+        metrics = {name: completion_mean(values_B, mask_BL) for name, values_B in means.items()}
+        return LossOutput(loss, metrics)

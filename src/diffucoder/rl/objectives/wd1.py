@@ -1,16 +1,21 @@
 """Weighted policy optimisation without ratios (wd1, arXiv 2507.08838)."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from diffucoder.model.loss import LossOutput
-from diffucoder.rl.objectives.base import Objective, completion_mean, sequence_sums
+from diffucoder.rl.objectives.base import (
+    LossAggMode,
+    Objective,
+    Scores,
+    completion_mean,
+    sequence_sums,
+)
+from diffucoder.rl.objectives.options import Wd1Options
 
 
-@dataclass(frozen=True)
-class Wd1(Objective):
+class Wd1(Objective[Wd1Options]):
     """The log-likelihood of a group's completions, weighted by what they earned.
 
         loss = -(1 / completions) * sum over completions of G * (w+ - w-) * sum over tokens of new
@@ -22,31 +27,18 @@ class Wd1(Objective):
 
     The paper's policy that samples, a mixture of the old one and the reference, is here the old
     one alone, which is its case beta = 0.
-
-    Attributes:
-        psi: inverse temperature of the weights.
     """
 
-    unit: ClassVar[Literal["tokens", "completions"]] = "completions"
-    compares: ClassVar[bool] = False
-    beta: ClassVar[float] = 0.0
-    psi: float
+    Options: ClassVar[type[Wd1Options]] = Wd1Options
+    loss_agg_mode: ClassVar[LossAggMode] = "seq-mean"
 
     def weights(self, advantages_PG: Tensor) -> Tensor:
-        """G * (w+ - w-): each group sums to 0."""
-        tilt_PG = self.psi * advantages_PG
+        """G * (w+ - w-): each group sums to 0. See `Objective.weights`."""
+        tilt_PG = self.options.psi * advantages_PG
         return advantages_PG.shape[1] * (tilt_PG.softmax(1) - (-tilt_PG).softmax(1))
 
-    def loss(
-        self,
-        new_BL: Tensor,
-        old_BL: Tensor,
-        weights_B: Tensor,
-        completion_mask_BL: Tensor,
-        denominator: float,
-        ref_BL: Tensor | None = None,
-    ) -> LossOutput:
-        """See `Objective.loss`; metrics: `log_likelihood`, nats a completion."""
-        new_B = sequence_sums(new_BL, completion_mask_BL)
-        loss = -(weights_B * new_B).sum() / denominator
-        return LossOutput(loss, {"log_likelihood": completion_mean(new_B, completion_mask_BL)})
+    def loss(self, scores: Scores, denominator: float) -> LossOutput:
+        """See `Objective.loss`; metrics: `log_likelihood`, nats per completion."""
+        new_B = sequence_sums(scores.new_BL, scores.mask_BL)
+        loss = -(scores.weights_B * new_B).sum() / denominator
+        return LossOutput(loss, {"log_likelihood": completion_mean(new_B, scores.mask_BL)})

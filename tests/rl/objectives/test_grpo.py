@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffucoder.rl.surrogate import clipped_loss, k3_kl
+from diffucoder.rl.objectives.grpo import clipped_loss, k3_kl
 
 EPSILON = 0.2
 # Ratios of two completions of three tokens; the last of the second is padding.
