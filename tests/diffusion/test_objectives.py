@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffucoder.diffusion.corruption import hide
+from diffucoder.diffusion.corruption import mask_tokens
 from diffucoder.diffusion.denoising import corrupt
 from diffucoder.diffusion.objectives import masked_cross_entropy, masked_diffusion_loss
 
@@ -39,7 +39,7 @@ def expected_loss(table_SLV: Tensor, tokens_L: Tensor, low: float = 0.0) -> floa
     nodes, weights = np.polynomial.legendre.leggauss(LENGTH)
     masks_BL = every_mask()
     tokens_BL = tokens_L.expand_as(masks_BL)
-    logits_BLV = logits_of(table_SLV, hide(tokens_BL, masks_BL, MASK))
+    logits_BLV = logits_of(table_SLV, mask_tokens(tokens_BL, masks_BL, MASK))
     hidden_B = masks_BL.sum(1)
     total = 0.0
     for node, weight in zip(nodes, weights, strict=True):

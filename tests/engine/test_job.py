@@ -28,7 +28,9 @@ def test_the_fingerprint_ignores_what_changes_no_result(tmp_path: Path) -> None:
     def of(**engine: Any) -> str:
         return make(tmp_path, {"training": {"steps": 3, "engine": engine}}).fingerprint()
 
-    assert of(ranks=1, threads=1, micro_batch=8) == of(ranks=2, threads=4, micro_batch=2)
+    assert of(nproc_per_node=1, threads=1, micro_batch=8) == of(
+        nproc_per_node=2, threads=4, micro_batch=2
+    )
     assert of(zero_stage=1) != of(zero_stage=2)
 
 
