@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from helpers import changed
 from transformers import PreTrainedTokenizerFast
 
 from diffucoder.config.adaptation import AdaptationParams
@@ -88,8 +89,9 @@ def test_bf16_on_a_gpu_learns_as_fp32_on_the_processor(
         # Read by the ranks, which are processes of their own.
         monkeypatch.setenv("DS_ACCELERATOR", device)
         changes = {"work": str(tmp_path / device), "mid_training": None}
-        read = parameters("test", "adaptation", **changes)
-        read["pretraining"]["engine"]["precision"] = precision
+        read = changed(
+            parameters("test", "adaptation", **changes), {"pretraining.engine.precision": precision}
+        )
         adapted, metrics = adapt_to_diffusion(
             AdaptationParams(**read), 0, checkpoint, shards, shards
         )

@@ -1,4 +1,5 @@
 import torch
+from helpers import seeded
 
 from diffucoder.diffusion.denoising import NoisedBatch
 from diffucoder.training.adaptation_rows import adaptation_row, clean_prefix, truncated
@@ -9,13 +10,9 @@ TOKENS_L = torch.arange(12)
 DOCUMENTS_L = torch.tensor([4] * 5 + [5] * 5 + [-1] * 2)
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def noised(seed: int, truncated_share: float = 0.0, prefix_share: float = 0.0) -> NoisedBatch:
     row = PackedTokens(TOKENS_L, DOCUMENTS_L)
-    return adaptation_row(row, truncated_share, prefix_share, MASK, generator(seed))
+    return adaptation_row(row, truncated_share, prefix_share, MASK, seeded(seed)[0])
 
 
 def test_only_tokens_with_a_predecessor_in_their_document_are_ever_masked() -> None:
@@ -33,11 +30,11 @@ def test_only_tokens_with_a_predecessor_in_their_document_are_ever_masked() -> N
 
 
 def test_a_share_of_rows_is_cut_at_every_length() -> None:
-    lengths = [int((truncated(torch.zeros(8), 0.5, generator(s)) != -1).sum()) for s in range(800)]
+    lengths = [int((truncated(torch.zeros(8), 0.5, seeded(s)[0]) != -1).sum()) for s in range(800)]
     assert set(lengths) == set(range(1, 9))
     # Half of the rows whole, and an eighth of the other half drew the full length.
     assert abs(lengths.count(8) / 800 - (0.5 + 0.5 / 8)) < 0.06
-    assert all((truncated(DOCUMENTS_L, 0.0, generator(s)) == DOCUMENTS_L).all() for s in range(50))
+    assert all((truncated(DOCUMENTS_L, 0.0, seeded(s)[0]) == DOCUMENTS_L).all() for s in range(50))
 
 
 def test_what_was_cut_off_is_filler_and_never_masked() -> None:
@@ -49,10 +46,10 @@ def test_what_was_cut_off_is_filler_and_never_masked() -> None:
 
 
 def test_a_share_of_rows_keeps_a_clean_prefix() -> None:
-    lengths = [clean_prefix(8, 0.5, generator(seed)) for seed in range(800)]
+    lengths = [clean_prefix(8, 0.5, seeded(seed)[0]) for seed in range(800)]
     assert set(lengths) == set(range(8))
     assert abs(lengths.count(0) / 800 - (0.5 + 0.5 / 8)) < 0.06
-    assert not any(clean_prefix(8, 0.0, generator(seed)) for seed in range(50))
+    assert not any(clean_prefix(8, 0.0, seeded(seed)[0]) for seed in range(50))
     for seed in range(50):
         row = noised(seed, prefix_share=1.0)
         first = int(row.maskable[0].int().argmax())

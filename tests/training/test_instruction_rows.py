@@ -3,6 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from helpers import seeded
 
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.diffusion.denoising import NoisedBatch
@@ -19,8 +20,7 @@ PROMPT, RESPONSE = [1, 2, 3], [4, 5, 93]
 
 
 def row(seed: int, share: float) -> NoisedBatch:
-    generator = torch.Generator().manual_seed(seed)
-    return instruction_row(PROMPT, RESPONSE, 9, share, SPECIAL, generator)
+    return instruction_row(PROMPT, RESPONSE, 9, share, SPECIAL, seeded(seed)[0])
 
 
 def test_a_row_is_prompt_response_padding() -> None:

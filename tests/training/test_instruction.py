@@ -2,6 +2,7 @@ from functools import partial
 
 import pyarrow as pa
 import torch
+from helpers import seeded
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.data.tokenizer import special_ids
@@ -25,7 +26,7 @@ def test_a_model_learns_the_answer_and_the_padding_behind_it(
     set_bidirectional(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(80):
-        generators = [torch.Generator().manual_seed(16 * step + i) for i in range(16)]
+        generators = seeded(*range(16 * step, 16 * step + 16))
         batch = noise(rows_between(16 * step, 16 * step + 16), step, generators)
         loss, _ = instruction_loss(weighting, model, batch.batch, batch.denominator)
         optimizer.zero_grad()

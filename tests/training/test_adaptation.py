@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import seeded
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -23,10 +24,6 @@ INVERSE_T = InverseTimeWeighting(kind="inverse_t")
 CART = CartWeighting(kind="cart")
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture
 def phase(parameters: Callable[..., dict[str, Any]]) -> PhaseParams:
     params = AdaptationParams(**parameters("test", "adaptation"))
@@ -38,10 +35,10 @@ def batch(
     phase: PhaseParams, shards: Shards, tokenizer: PreTrainedTokenizerFast
 ) -> Callable[..., MicroBatch[AdaptationBatch]]:
     rows = packed_rows(ShardReader(shards.path), seed=0)(0, 6)
-    prepare = preparer(phase, special_ids(tokenizer).mask, generator)
+    prepare = preparer(phase, special_ids(tokenizer).mask, lambda step: seeded(step)[0])
 
     def make(step: int, part: slice = slice(0, 6)) -> MicroBatch[AdaptationBatch]:
-        return prepare(rows[part], step, [generator(i) for i in range(*part.indices(6))])
+        return prepare(rows[part], step, seeded(*range(*part.indices(6))))
 
     return make
 
@@ -81,10 +78,10 @@ def test_packed_documents_lose_what_they_lose_alone(
     model: PreTrainedModel, weighting: Weighting
 ) -> None:
     def alone(length: int, seed: int) -> NoisedBatch:
-        tokens_BL = torch.randint(0, 250, (1, length), generator=generator(seed))
+        tokens_BL = torch.randint(0, 250, (1, length), generator=seeded(seed)[0])
         maskable_BL = torch.ones(1, length, dtype=torch.bool)
         maskable_BL[:, 0] = False
-        row = corrupt(tokens_BL, maskable_BL, 258, generator(seed))
+        row = corrupt(tokens_BL, maskable_BL, 258, seeded(seed)[0])
         return replace(row, times=torch.tensor([0.6]))
 
     first, second = alone(9, 1), alone(7, 2)
@@ -110,7 +107,7 @@ def test_annealed_loss_leaks_nothing_across_documents(model: PreTrainedModel) ->
         times=torch.tensor([0.5]),
         document_ids=torch.tensor([[0] * 6 + [1] * 6]),
     )
-    future_mask = torch.rand(12, 12, generator=generator()) < 0.7
+    future_mask = torch.rand(12, 12, generator=seeded(0)[0]) < 0.7
     # With a head of its own, the embedding's gradient comes from the input alone.
     head = torch.nn.Linear(32, model.config.vocab_size, bias=False)
     model.set_output_embeddings(head)
@@ -124,10 +121,10 @@ def test_the_loss_of_a_clueless_model_is_unbiased(model: PreTrainedModel) -> Non
     # Equal logits cost ln V a token; the mean over draws must be that, whatever the times.
     with torch.no_grad():
         model.get_input_embeddings().weight.zero_()
-    tokens_BL = torch.randint(0, 250, (4000, 16), generator=generator())
+    tokens_BL = torch.randint(0, 250, (4000, 16), generator=seeded(0)[0])
     maskable_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
     maskable_BL[:, :4] = False
-    row = corrupt(tokens_BL, maskable_BL, 258, generator(1))
+    row = corrupt(tokens_BL, maskable_BL, 258, seeded(1)[0])
     with torch.no_grad():
         loss, metrics = denoising_loss(model, row, INVERSE_T, float(maskable_BL.sum()))
     chance = math.log(model.config.vocab_size)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import rank_context
 from torch.nn.functional import cross_entropy
 from transformers import (
     AutoConfig,
@@ -15,7 +16,6 @@ from transformers import (
 from diffucoder.config.backbone import BackboneParams
 from diffucoder.data.shards import Shards
 from diffucoder.data.tokenizer import train
-from diffucoder.engine.context import Context
 from diffucoder.engine.reporter import Reporter
 from diffucoder.engine.stage import new_job
 from diffucoder.errors import BadCheckpoint
@@ -52,7 +52,7 @@ def take_over(
         job = new_job("backbone", params, inputs, tmp_path / "work", seed=0)
         job.work.mkdir()
         reporter = Reporter(job.work, 0)
-        work(job, Context(job, job.identity(), 0, 1, torch.device("cpu"), reporter))
+        work(job, rank_context(job, reporter=reporter))
         reporter.close()
         return job.output
 
