@@ -1,4 +1,4 @@
-"""Schema of the rollouts, and reading them."""
+"""The problems that RL reads, and the rollouts that it leaves."""
 
 from pathlib import Path
 
@@ -6,8 +6,12 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
+from diffucoder.errors import BadData
+
 # Folder of the rollouts below a work folder.
 ROLLOUTS = "rollouts"
+# The splits that are trained on, and that choose the checkpoint.
+SPLITS = ("rl", "validation")
 
 
 class Rollouts(pa.DataFrameModel):
@@ -47,3 +51,32 @@ def read_rollouts(work: Path) -> pd.DataFrame:
     """All rollouts below a stage's work folder, in the order of steps and ranks."""
     parts = sorted((work / ROLLOUTS).glob("step-*.parquet"))
     return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+
+
+def write_problems(problems: pd.DataFrame, work: Path) -> Path:
+    """Write the problems that a job reads; ranks know no catalog.
+
+    A job's identity holds the digest of its inputs. With problems of other splits left out, a
+    training is not done again because a held-out problem changed.
+
+    Args:
+        problems: The problem table.
+        work: Folder of the job; made if need be.
+
+    Returns:
+        The Parquet file.
+
+    Raises:
+        BadData: If there are no problems to train on or to validate with.
+    """
+    for split in SPLITS:
+        if not (problems["split"] == split).any():
+            raise BadData(
+                f"problems: none of the {len(problems)} is of split {split!r}; coupled-GRPO needs "
+                "some: raise problems.counts or add a problem file of that split, then run "
+                "`kedro run --pipeline=ingestion`"
+            )
+    work.mkdir(parents=True, exist_ok=True)
+    table = work / "problems.parquet"
+    problems[problems["split"].isin(SPLITS)].to_parquet(table, index=False)
+    return table

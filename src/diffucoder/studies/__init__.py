@@ -1,1 +1,1 @@
-"""Questions about the parts: estimators measured, recipes compared, the paper's claims judged."""
+"""Questions about the parts: estimators measured, recipes compared, the paper's claims assessed."""

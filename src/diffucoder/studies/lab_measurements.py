@@ -68,7 +68,20 @@ def noise_rows(
     reference_BL: Tensor,
     lab: LabParams,
 ) -> Iterator[Row]:
-    """One row for each budget, level, measure and completion."""
+    """Measure the noise of log-likelihoods.
+
+    Args:
+        context: This rank.
+        estimator: The estimator to measure.
+        label: The name under which it is reported.
+        model: The diffusion model.
+        batch: The completions.
+        reference_BL: The reference to hold the estimates against, float64 `[B, L]`.
+        lab: The lab's parameters.
+
+    Yields:
+        One row for each budget, level, measure and completion.
+    """
     for forwards in lab.forwards:
         if forwards < estimator.forwards:
             continue
@@ -94,9 +107,22 @@ def gradient_rows(
     reference_N: Tensor,
     lab: LabParams,
 ) -> Iterator[Row]:
-    """One row for each draw's cosine to the reference gradient, and one of the variance.
+    """Measure the noise of policy gradients.
 
     The draws are those of single calls; the budget of the rows is what one costs.
+
+    Args:
+        context: This rank.
+        estimator: The estimator to measure.
+        label: The name under which it is reported.
+        model: The diffusion model.
+        batch: The completions.
+        reference_N: The reference gradient, `[N]` on the CPU.
+        lab: The lab's parameters.
+
+    Yields:
+        One row for the cosine of each draw to the reference, and one for the variance relative to
+        it.
     """
     gradients_KN = torch.stack(
         [
@@ -115,9 +141,18 @@ def gradient_rows(
 def policy_gradient(
     estimator: Estimator, model: nn.Module, batch: CompletionBatch, generator: torch.Generator
 ) -> Tensor:
-    """The policy gradient with advantages 1 and -1 in turn, over real tokens: `[N]` on the CPU.
+    """The policy gradient with advantages 1 and -1 in turn, over real tokens.
 
     Which completions are good is made up; the noise of the estimate is not.
+
+    Args:
+        estimator: The estimator of the log-likelihoods.
+        model: The diffusion model.
+        batch: The completions.
+        generator: Random generator of the estimate.
+
+    Returns:
+        The gradient of all parameters, float32 `[N]` on the CPU.
     """
     signs_B = 1.0 - 2.0 * (torch.arange(len(batch.completion_ids)) % 2)
     weights_BL = signs_B[:, None].to(batch.completion_mask.device) * batch.completion_mask
@@ -129,7 +164,18 @@ def policy_gradient(
 def gradient_reference(
     context: Context, model: nn.Module, batch: CompletionBatch, mask_token_id: int, draws: int
 ) -> Tensor:
-    """The policy gradient of the ELBO from many draws, a few at a time: `[N]`."""
+    """The policy gradient of the ELBO from many draws, a few at a time.
+
+    Args:
+        context: This rank.
+        model: The diffusion model.
+        batch: The completions.
+        mask_token_id: Token of masked positions.
+        draws: Number of draws.
+
+    Returns:
+        The gradient of all parameters, float32 `[N]` on the CPU.
+    """
     few = 8
     estimator = estimators.make(StratifiedTOptions(draws=few), mask_token_id)
     rounds = max(1, draws // few)
@@ -141,7 +187,17 @@ def gradient_reference(
 
 
 def cost_row(estimator: Estimator, label: str, model: nn.Module, batch: CompletionBatch) -> Row:
-    """Seconds of one call with its backward pass, and what it keeps for that, in MiB."""
+    """Measure one call with its backward pass.
+
+    Args:
+        estimator: The estimator to measure.
+        label: The name under which it is reported.
+        model: The diffusion model.
+        batch: The completions.
+
+    Returns:
+        A row of `EstimatorCost`: seconds, and MiB that the call keeps for its backward pass.
+    """
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

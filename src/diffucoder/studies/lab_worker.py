@@ -16,12 +16,22 @@ from diffucoder.progress import track
 from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.studies import lab_measurements
 
-# A namespace of draws, apart from those of the measurements.
+# Names the generators of sampling; those of the measurements are 0 and above.
 SAMPLING = -1
 
 
 def work(job: Job, context: Context) -> None:
-    """Write this rank's `noise` and `cost` tables into `job.output`."""
+    """Write this rank's tables `noise` and `cost` into `job.output`.
+
+    Args:
+        job: What to measure; its parameters are `LabParams`, its inputs a `checkpoint` and
+            `problems`.
+        context: This rank.
+
+    Raises:
+        BadData: If fewer than 2 prompts are short enough.
+        Interrupted: If the run is stopped; the next one measures from the start.
+    """
     lab = LabParams.model_validate(job.parameters)
     dtype = torch.bfloat16 if lab.engine.precision == "bf16" else torch.float32
     model, tokenizer = load(job.inputs["checkpoint"], dtype=dtype)
@@ -52,10 +62,20 @@ def work(job: Job, context: Context) -> None:
 def sample(
     context: Context, model: torch.nn.Module, tokenizer: Any, prompts: list[str], lab: LabParams
 ) -> CompletionBatch:
-    """One completion for each prompt that is not too long; the same on every rank.
+    """Sample one completion for each prompt that is not too long; the same on every rank.
+
+    Args:
+        context: This rank.
+        model: The diffusion model.
+        tokenizer: The model's tokenizer.
+        prompts: What is asked.
+        lab: The lab's parameters.
+
+    Returns:
+        The completions with their prompts, on the rank's device.
 
     Raises:
-        BadData: if fewer than 2 prompts are short enough.
+        BadData: If fewer than 2 prompts are short enough.
     """
     special = special_ids(tokenizer)
     encoded = [encode_chat(tokenizer, prompt) for prompt in prompts]

@@ -13,14 +13,9 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
 from diffucoder.errors import BadData, BadParameters
-from diffucoder.pipelines.ablation.nodes import (
-    cell_params,
-    compare_cells,
-    evaluate_cells,
-    forwards_per_step,
-    train_cells,
-)
+from diffucoder.pipelines.ablation.nodes import compare_cells, evaluate_cells, train_cells
 from diffucoder.studies.ablation import Curves, PassRates, Summary
+from diffucoder.studies.ablation_cells import cell_params, forwards_per_step
 
 Parameters = Callable[..., dict[str, Any]]
 CELLS = {
@@ -116,7 +111,7 @@ def test_cells_that_make_no_sense_are_refused_before_any_is_trained(
     with pytest.raises(BadParameters, match=r"ablation.cells.odd: advantages.base"):
         train_cells(ablation, grpo, checkpoint, problems)
     ablation = small(parameters, tmp_path / "work", steps=4)
-    with pytest.raises(BadData, match="some of split `rl` and some of `validation`"):
+    with pytest.raises(BadData, match="is of split 'validation'"):
         train_cells(ablation, grpo, checkpoint, problems[problems["split"] == "rl"])
     ablation = small(parameters, tmp_path / "work", steps=1)
     with pytest.raises(BadParameters, match=r"ablation.cells.coupled: training.steps"):

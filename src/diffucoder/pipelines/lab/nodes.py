@@ -1,100 +1,23 @@
 """The lab's nodes: measure the estimators, plot what was found."""
 
-import shutil
-from pathlib import Path
-
 import pandas as pd
 import plotly.graph_objects as go
 
 from diffucoder.config.lab import LabParams
-from diffucoder.config.labels import reported_name
-from diffucoder.errors import BadData, MissingInput
-from diffucoder.evaluation.requests import evenly_spaced
-
-WORKER = "diffucoder.studies.lab_worker"
 
 
 def measure_estimators(
     lab: LabParams, seed: int, problems: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bias, variance, gradient noise and cost of each estimator, with intervals.
+    """Measure all estimators: see `diffucoder.studies.lab_run.measure_estimators`."""
+    from diffucoder.studies import lab_run
 
-    Args:
-        lab: the parameters.
-        seed: of every draw.
-        problems: the problem table; those of split `validation` are answered and scored.
-
-    Returns:
-        `EstimatorNoise` and `EstimatorCost` of `diffucoder.studies.lab`.
-
-    Raises:
-        MissingInput: if there is no checkpoint where the parameters say.
-        BadData: if there is no validation problem.
-        BadParameters: if an estimator cannot be made.
-        TrainingFailed: if a process ends early.
-    """
-    from diffucoder.engine import launch
-    from diffucoder.engine.job import Job
-    from diffucoder.studies.lab import with_intervals
-    from diffucoder.studies.lab_measurements import make_estimators
-    from diffucoder.tracking import RunLogger, child_run
-
-    checkpoint = Path(lab.checkpoint).resolve()
-    if not (checkpoint / "config.json").exists():
-        raise MissingInput(
-            f"lab.checkpoint: no checkpoint at {checkpoint}; make it with `kedro run "
-            "--pipeline=instruction` or name another directory"
-        )
-    asked = evenly_spaced(problems[problems["split"] == "validation"], lab.problems)
-    if asked.empty:
-        raise BadData("problems: none is of split `validation`, whose completions the lab scores")
-    # An estimator that cannot be made stops the lab before anything is sampled.
-    make_estimators(lab, mask_token_id=0)
-    folder = Path(lab.work).resolve()
-    parts = folder / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    asked[["problem_id", "prompt"]].to_parquet(folder / "problems.parquet", index=False)
-    job = Job(
-        stage="lab",
-        parameters=lab.model_dump(mode="json"),
-        inputs={"checkpoint": checkpoint, "problems": folder / "problems.parquet"},
-        work=folder,
-        output=parts,
-        seed=seed,
-    )
-    with (
-        child_run("lab", job.parameters) as environment,
-        RunLogger(environment) as logger,
-    ):
-        launch.run(job, WORKER, lab.engine, environment)
-        raw, cost = (_read(parts, kind, _reported(lab)) for kind in ("noise", "cost"))
-        noise = with_intervals(raw, reported_name(lab.baseline), lab.bootstrap, seed)
-        logger.log_metrics(0, _metrics(noise))
-    return noise, cost
+    return lab_run.measure_estimators(lab, seed, problems)
 
 
 def plot_estimators(estimator_noise: pd.DataFrame, lab: LabParams) -> "go.Figure":
-    """Variances against the budget, and gradients' cosines."""
+    """Plot variances against the budget, and gradients' cosines."""
     from diffucoder.studies.lab import figure
+    from diffucoder.studies.lab_run import reported_names
 
-    return figure(estimator_noise, _reported(lab))
-
-
-def _reported(lab: LabParams) -> list[str]:
-    """The estimators as tables and figures call them, in the order of the parameters."""
-    return [reported_name(label) for label in lab.estimators]
-
-
-def _metrics(noise: pd.DataFrame) -> dict[str, float]:
-    return {
-        f"{row.level}_{row.measure}/{row.estimator}_{row.forwards}": float(row.mean)
-        for row in noise.itertuples()
-    }
-
-
-def _read(parts: Path, kind: str, order: list[str]) -> pd.DataFrame:
-    """All ranks' parts of a table, estimators in the order of the parameters."""
-    table = pd.concat([pd.read_parquet(part) for part in sorted(parts.glob(f"{kind}-*.parquet"))])
-    ranked = table["estimator"].map(order.index)
-    return table.iloc[ranked.argsort(kind="stable")].reset_index(drop=True)
+    return figure(estimator_noise, reported_names(lab))
