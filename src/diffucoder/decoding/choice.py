@@ -15,6 +15,7 @@ from diffucoder.config.decoding import DecodingParams
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.decoding import rules, tokens
 from diffucoder.decoding.row import Row
+from diffucoder.model.projection import logits
 
 # Most logits that are computed at once: 1 GiB in float32.
 LOGITS = 2**28
@@ -57,7 +58,7 @@ def choose(
     uniform_N2 = uniform_BL2[masked_BL].to(device)
     banned_N3 = torch.cat([_banned(row, special) for row in rows]).to(device)
     rule = config.rule_record
-    chunk = max(1, LOGITS // model.get_output_embeddings().weight.shape[0])
+    chunk = max(1, LOGITS // model.config.vocab_size)
     chosen, confidence = [], []
     for start in range(0, len(states_ND), chunk):
         part = slice(start, start + chunk)
@@ -97,7 +98,7 @@ def _banned(row: Row, special: SpecialIds) -> Tensor:
 def _distribution(
     model: PreTrainedModel, states_ND: Tensor, banned_N3: Tensor, config: DecodingParams
 ) -> Tensor:
-    logits_NV = model.get_output_embeddings()(states_ND).float()
+    logits_NV = logits(model, states_ND).float()
     logits_NV.scatter_(1, banned_N3, -torch.inf)
     return tokens.distribution(logits_NV, config.temperature, config.top_p, config.top_k)
 

@@ -42,7 +42,8 @@ class Sampler:
 
     def __init__(self, model: nn.Module, special: SpecialIds, padding: Padding = "left") -> None:
         self.model = check_model(model, special)
-        self.special, self.padding = special, padding
+        self.special = special
+        self.padding: Padding = padding
         self.forwards = self.computed_positions = 0
         self._rows: dict[int, Row] = {}
         self._added = 0

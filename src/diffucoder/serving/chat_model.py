@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jinja2 import TemplateError
 from pydantic import ValidationError
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from diffucoder.config.decoding import DecodingParams
@@ -74,9 +75,10 @@ class ChatModel:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, without special tokens."""
-        return self.tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        texts = self.tokenizer.batch_decode(
+            [list(tokens)], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        return texts[0]
 
     def canvas(self, prompt: Sequence[int], tokens: int) -> list[int]:
         """Masks to put after a prompt: as many as are wanted and have room.
@@ -160,7 +162,9 @@ def load_chat_model(path: str | Path, device: str | None = None) -> ChatModel:
         special = special_ids(tokenizer)
     except BadData as error:
         raise BadCheckpoint(f"{path}: {error}") from error
-    return ChatModel(str(path), model.to(target), tokenizer, special, token_texts(tokenizer))
+    # In place; the type that transformers gives its own `to` takes no device.
+    cast(nn.Module, model).to(target)
+    return ChatModel(str(path), model, tokenizer, special, token_texts(tokenizer))
 
 
 def decoding_params(
