@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from parameters import read_parameters
 
 from diffucoder.config.ingestion import FilterParams, FolderSource, IngestionParams
 from diffucoder.data.documents import Document, from_bytes
 from diffucoder.data.tokenizer import train
-
-ROOT = Path(__file__).parents[2]
 
 CODE = '''def total(values):
     """Add the values up."""
@@ -24,7 +22,7 @@ CODE = '''def total(values):
 
 def base_parameters() -> dict[str, Any]:
     """conf/base's ingestion parameters, with no benchmark folder and a context."""
-    raw = yaml.safe_load((ROOT / "conf/base/parameters/ingestion.yml").read_text())["ingestion"]
+    raw = read_parameters("base", "ingestion")
     raw["decontamination"]["benchmarks"] = "/nonexistent"
     raw["context"] = 128
     return raw

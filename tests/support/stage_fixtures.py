@@ -16,24 +16,15 @@ if TYPE_CHECKING:
     from diffucoder.data.shards import Shards
     from diffucoder.engine.job import Job
 
-ROOT = Path(__file__).parents[2]
 TEXTS = [f"def add_{n}(x):\n    return x + {n}\n" for n in range(60)]
 
 
 @pytest.fixture(scope="session")
 def parameters() -> Callable[..., dict[str, Any]]:
     """`parameters(env, stage, work=...)`: a stage's parameters; `given` is what --config says."""
-    from diffucoder import settings
+    from parameters import read_parameters
 
-    def read(
-        env: str, stage: str, given: dict[str, Any] | None = None, **changes: Any
-    ) -> dict[str, Any]:
-        loader = settings.CONFIG_LOADER_CLASS(
-            str(ROOT / "conf"), env=env, runtime_params=given, **settings.CONFIG_LOADER_ARGS
-        )
-        return loader["parameters"][stage] | changes
-
-    return read
+    return read_parameters
 
 
 @pytest.fixture(scope="session")

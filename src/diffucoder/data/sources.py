@@ -38,7 +38,7 @@ def _not_empty(source: Source) -> Iterator[Document]:
     first = next(stream, None)
     if first is None:
         raise BadData(
-            f"source {source.name} ({source.path}): it yields no document; check its path, "
+            f"source {source.name} ({source.path}): it gives no document; check its path, "
             "patterns and max_bytes under ingestion.sources"
         )
     return chain([first], stream)

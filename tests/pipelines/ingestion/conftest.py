@@ -1,21 +1,18 @@
 """Parameters of a corpus that is screened in a moment."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from parameters import read_parameters
 
 from diffucoder.config.ingestion import IngestionParams
 from diffucoder.config.problems import ProblemsParams
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def raw_ingestion(tmp_path) -> dict[str, Any]:
     """conf/base's parameters for a folder of test files, and small sizes."""
-    raw = yaml.safe_load((ROOT / "conf/base/parameters/ingestion.yml").read_text())["ingestion"]
+    raw = read_parameters("base", "ingestion")
     raw["sources"][0] |= {"path": str(tmp_path / "code"), "name": "code"}
     raw["decontamination"]["benchmarks"] = str(tmp_path / "benchmarks")
     raw["tokenizer"]["vocabulary"] = 400
