@@ -36,8 +36,8 @@ def make_estimators(lab: LabParams, mask_token_id: int) -> dict[str, Estimator]:
     """The estimators that the parameters name, by the name under which they are reported.
 
     Args:
-        lab: the parameters.
-        mask_token_id: the mask token.
+        lab: The lab's parameters.
+        mask_token_id: Token of masked positions.
     """
     return {
         reported_name(label): estimators.make(
@@ -50,9 +50,19 @@ def make_estimators(lab: LabParams, mask_token_id: int) -> dict[str, Estimator]:
 def reference_of(
     context: Context, model: nn.Module, batch: CompletionBatch, mask_token_id: int, draws: int
 ) -> Tensor:
-    """The ELBO's terms from many draws: float64 `[B, L]`.
+    """The ELBO's terms from many draws, stratified over the times.
 
-    Stratified over the times, which every rank repeats with the same draws.
+    Every rank repeats it with the same draws.
+
+    Args:
+        context: This rank.
+        model: The diffusion model.
+        batch: The completions.
+        mask_token_id: Token of masked positions.
+        draws: Number of draws.
+
+    Returns:
+        The terms, float64 `[B, L]`.
     """
     estimator = estimators.make(StratifiedTOptions(draws=draws), mask_token_id)
     with torch.no_grad():

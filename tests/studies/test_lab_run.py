@@ -1,4 +1,4 @@
-"""The lab through its node, with a real worker process and a tiny model."""
+"""The lab with a real worker process and a tiny model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from helpers import changed, rank_context
 from pydantic import ValidationError
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -14,13 +15,12 @@ from diffucoder.config.lab import LabParams
 from diffucoder.data.tokenizer import special_ids
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
-from diffucoder.engine.reporter import Reporter
 from diffucoder.errors import BadData, MissingInput
 from diffucoder.model import set_bidirectional
-from diffucoder.pipelines.lab.nodes import measure_estimators, plot_estimators
 from diffucoder.rl import estimators
 from diffucoder.studies import lab_measurements
-from diffucoder.studies.lab import EstimatorCost, EstimatorNoise
+from diffucoder.studies.lab import EstimatorCost, EstimatorNoise, figure
+from diffucoder.studies.lab_run import measure_estimators, reported_names
 from diffucoder.studies.lab_worker import sample, work
 
 Parameters = Callable[..., dict[str, Any]]
@@ -28,8 +28,7 @@ Parameters = Callable[..., dict[str, Any]]
 
 def small(parameters: Parameters, work: Path, **changes: Any) -> LabParams:
     read = parameters("test", "lab", work=str(work)) | changes
-    read["decoding"] = read["decoding"] | {"max_new_tokens": 12, "steps": 4}
-    return LabParams(**read)
+    return LabParams(**changed(read, {"decoding.max_new_tokens": 12, "decoding.steps": 4}))
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def problems() -> pd.DataFrame:
 
 def context(work: Path, rank: int = 0, world_size: int = 1) -> Context:
     job = Job(stage="lab", parameters={}, inputs={}, work=work, output=work, seed=0)
-    return Context(job, {}, rank, world_size, torch.device("cpu"), Reporter(work, rank=1))
+    return rank_context(job, rank, world_size)
 
 
 @pytest.mark.parametrize("env", ["base", "test", "h200", "paper"])
@@ -84,7 +83,7 @@ def test_measure(
     costs = cost.set_index("estimator")
     assert costs["forwards"]["coupled"] == 3 and costs["forwards"]["full mask"] == 1
     assert costs["activations_mb"]["coupled"] > 2 * costs["activations_mb"]["full mask"]
-    drawn = plot_estimators(noise, lab)
+    drawn = figure(noise, reported_names(lab))
     assert len(drawn.data) == 3 * len(lab.estimators)
 
 
@@ -108,8 +107,7 @@ def test_ranks_share_the_estimators_and_agree_on_the_completions(
     found = {}
     for ranks in (1, 2):
         for rank in range(ranks):
-            reporter = Reporter(tmp_path, rank=1)
-            work(job, Context(job, {}, rank, ranks, torch.device("cpu"), reporter))
+            work(job, rank_context(job, rank, ranks))
         tables = [pd.read_parquet(path) for path in sorted(tmp_path.glob("noise-*.parquet"))]
         keys = ["estimator", "forwards", "level", "measure", "unit"]
         found[ranks] = pd.concat(tables).sort_values(keys).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The ablation through its nodes, with real trainings of a tiny model."""
+"""The ablation with real trainings of a tiny model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from helpers import changed
 from pydantic import ValidationError
 
 from diffucoder.config.ablation import BUDGETS, AblationParams
@@ -13,9 +14,9 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
 from diffucoder.errors import BadData, BadParameters
-from diffucoder.pipelines.ablation.nodes import compare_cells, evaluate_cells, train_cells
-from diffucoder.studies.ablation import Curves, PassRates, Summary
+from diffucoder.studies.ablation import Curves, PassRates, Summary, figure, summary
 from diffucoder.studies.ablation_cells import cell_params, forwards_per_step
+from diffucoder.studies.ablation_run import evaluate_cells, train_cells
 
 Parameters = Callable[..., dict[str, Any]]
 CELLS = {
@@ -30,16 +31,18 @@ CELLS = {
 
 @pytest.fixture
 def grpo(parameters: Parameters) -> GrpoParams:
-    read = parameters("test", "grpo")
-    read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
-    read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
-    return GrpoParams(**read)
+    short = {"max_new_tokens": 12, "steps": 4}
+    changes = {
+        f"{decoding}.{key}": value
+        for decoding in ("decoding", "validation.decoding")
+        for key, value in short.items()
+    }
+    return GrpoParams(**changed(parameters("test", "grpo"), changes))
 
 
 def small(parameters: Parameters, work: Path, **changes: Any) -> AblationParams:
     read = parameters("test", "ablation", work=str(work), cells=CELLS, seeds=[0], steps=1) | changes
-    read["decoding"] = read["decoding"] | {"max_new_tokens": 12, "steps": 4}
-    return AblationParams(**read)
+    return AblationParams(**changed(read, {"decoding.max_new_tokens": 12, "decoding.steps": 4}))
 
 
 @pytest.fixture
@@ -87,8 +90,8 @@ def test_cells_are_trained_once_measured_and_compared(
     passes = PassRates.validate(evaluate_cells(ablation, grpo, 0, checkpoint, problems, curves))
     assert set(passes["cell"]) == {"start", *CELLS}
     assert passes.groupby(["cell", "budget"])["problem_id"].nunique().to_list() == [2] * 6
-    compared, drawn = compare_cells(ablation, 0, curves, passes)
-    Summary.validate(compared)
+    Summary.validate(summary(curves, passes, ablation.window, ablation.bootstrap, 0))
+    drawn = figure(curves, ablation.window, ablation.bootstrap, 0)
     assert [trace.name for trace in drawn.data if trace.name] == [*CELLS]
 
 
