@@ -136,12 +136,11 @@ def stepper(form: str, share: float, logits_mib: float) -> Callable[[], float]:
     from transformers import AutoModelForCausalLM
 
     from diffucoder.diffusion.objectives import projected_loss
-    from diffucoder.model.projection import aligned_states, limit_logits
+    from diffucoder.model.projection import aligned_states
     from diffucoder.model.shift import aligned_logits
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(wide())
-    limit_logits(model, logits_mib)
     tokens_BL = torch.randint(0, VOCABULARY, (ROWS, LENGTH))
     scored_BL = torch.rand(ROWS, LENGTH) < share
     scored_BL[:, 0] = False
@@ -155,7 +154,9 @@ def stepper(form: str, share: float, logits_mib: float) -> Callable[[], float]:
 
     def chunked() -> torch.Tensor:
         states_BLD = aligned_states(model, tokens_BL)
-        return projected_loss(model, states_BLD, tokens_BL, scored_BL, weights_BL, denominator)[0]
+        return projected_loss(
+            model, states_BLD, tokens_BL, scored_BL, weights_BL, denominator, logits_mib
+        ).loss
 
     compute = {"plain": plain, "chunked": chunked}[form]
 

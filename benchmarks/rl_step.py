@@ -194,7 +194,12 @@ def prepare(
     configure(policy, params.training.engine, torch.device("cpu"))
     special = special_ids(tokenizer)
     policy_loss = PolicyLoss(
-        estimators.make(params.estimator, special.mask, params.decoding.steps),
+        estimators.make(
+            params.estimator,
+            special.mask,
+            params.decoding.steps,
+            params.training.engine.logits_mib,
+        ),
         objectives.make(params.objective),
         copy.deepcopy(policy).eval(),
     )

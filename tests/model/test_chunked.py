@@ -16,7 +16,6 @@ from diffucoder.model.projection import (
     MIB,
     aligned_states,
     chunk_for,
-    limit_logits,
     token_log_probs,
 )
 
@@ -173,14 +172,13 @@ def test_a_model_scores_in_chunks_as_at_once(
     where_BL = torch.rand(2, 12, generator=torch.Generator().manual_seed(0)) < 0.7
 
     def scored(mib: float) -> tuple[int | None, Tensor, list[Tensor]]:
-        limit_logits(model, mib)
         model.zero_grad()
         scores_N = token_log_probs(
-            model, aligned_states(model, tokens_BL)[where_BL], tokens_BL[where_BL]
+            model, aligned_states(model, tokens_BL)[where_BL], tokens_BL[where_BL], mib
         )
         scores_N.exp().sum().backward()
         grads = [weight.grad.clone() for weight in model.parameters()]
-        return chunk_for(model, len(scores_N)), scores_N.detach(), grads
+        return chunk_for(model.config.vocab_size, len(scores_N), mib), scores_N.detach(), grads
 
     at_once, expected_N, expected = scored(1.0)
     chunk, scores_N, grads = scored(5 * 97 * 6 / MIB)
@@ -197,10 +195,10 @@ def test_under_autocast_the_head_computes_in_half_precision(
     tokens_BL = torch.arange(12)[None]
 
     def scored(mib: float) -> tuple[Tensor, Tensor]:
-        limit_logits(model, mib)
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            scores_N = token_log_probs(model, aligned_states(model, tokens_BL)[0], tokens_BL[0])
+            states_LD = aligned_states(model, tokens_BL)[0]
+            scores_N = token_log_probs(model, states_LD, tokens_BL[0], mib)
         scores_N.sum().backward()
         return scores_N.detach(), model.get_output_embeddings().weight.grad.clone()
 

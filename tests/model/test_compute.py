@@ -72,8 +72,8 @@ def test_a_model_is_configured_as_the_parameters_say(
     said = configure(model, engine, torch.device("cpu"))
     assert said.startswith("attention: sdpa (") and "no GPU" in said
     assert model.config._attn_implementation == "sdpa"
-    assert chunk_for(model, 10) is None
-    assert chunk_for(model, 11) == 20
+    assert chunk_for(13, 10, engine.logits_mib) is None
+    assert chunk_for(13, 11, engine.logits_mib) == 20
 
 
 @pytest.mark.gpu

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from diffucoder.config.base import Params
 
 Attention = Literal["auto", "sdpa", "varlen", "flash"]
+# Memory for logits, in MiB, where no parameters say another.
+LOGITS_MIB = 128.0
 
 
 class RankParams(Params):

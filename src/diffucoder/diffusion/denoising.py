@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.corruption import mask_tokens, sample_mask
 from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.options import Weighting
@@ -90,6 +91,7 @@ def denoising_loss(
     denominator: float | Tensor,
     attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
+    logits_mib: float = LOGITS_MIB,
 ) -> LossOutput:
     """The masked diffusion loss of rows that `corrupt` noised.
 
@@ -105,6 +107,7 @@ def denoising_loss(
         denominator: maskable tokens of the whole optimizer step.
         attention: as in `projection.aligned_states`.
         position_ids_BL: as in `projection.aligned_states`.
+        logits_mib: as in `objectives.projected_loss`.
 
     Returns:
         The loss and what `token_means` gives.
@@ -115,7 +118,7 @@ def denoising_loss(
         weights_BL = inverse_time(batch.masked, batch.times)
     states_BLD = aligned_states(model, batch.noised, attention, position_ids_BL)
     loss, sums = projected_loss(
-        model, states_BLD, batch.tokens, batch.masked, weights_BL, denominator
+        model, states_BLD, batch.tokens, batch.masked, weights_BL, denominator, logits_mib
     )
     return LossOutput(loss, token_means(sums))
 

@@ -5,6 +5,7 @@ Shapes: B rows, L positions, D hidden width, V vocabulary, N masked positions.
 
 from torch import Tensor, nn
 
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.weights import inverse_time
 from diffucoder.model import chunked
 from diffucoder.model.loss import LossOutput, Metrics
@@ -67,8 +68,9 @@ def projected_loss(
     where_BL: Tensor,
     weights_BL: Tensor,
     denominator: float | Tensor,
+    logits_mib: float = LOGITS_MIB,
 ) -> LossOutput:
-    """`masked_cross_entropy` from hidden states, in the memory that `limit_logits` allows.
+    """`masked_cross_entropy` from hidden states, within a given memory.
 
     Args:
         model: a causal-LM module of transformers.
@@ -77,13 +79,15 @@ def projected_loss(
         where_BL: bool, the positions to predict.
         weights_BL: the weight of each.
         denominator: as in `masked_diffusion_loss`.
+        logits_mib: memory for logits and what the loss computes from them, in MiB; what does not
+            fit is done in chunks.
 
     Returns:
         As `masked_cross_entropy`.
     """
     states_ND, targets_N = states_BLD[where_BL], targets_BL[where_BL]
     weights_N = weights_BL[where_BL]
-    chunk = chunk_for(model, len(targets_N))
+    chunk = chunk_for(model.config.vocab_size, len(targets_N), logits_mib)
     if chunk is None:
         return masked_cross_entropy(logits(model, states_ND), targets_N, weights_N, denominator)
     loss, losses_N, correct_N = chunked.weighted_cross_entropy(

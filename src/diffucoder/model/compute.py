@@ -1,4 +1,4 @@
-"""How a model computes on this machine: which attention kernel, how many logits at once."""
+"""How a model computes on this machine: which attention kernel."""
 
 import inspect
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from diffucoder.config.engine import Attention, EngineParams
 from diffucoder.errors import BadParameters
 from diffucoder.imports import load_object
 from diffucoder.model import kernels
-from diffucoder.model.projection import limit_logits
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,11 @@ class Conditions:
 
 
 def configure(model: PreTrainedModel, engine: EngineParams, device: torch.device) -> str:
-    """Set a model's attention kernel and memory for logits, in place.
+    """Set a model's attention kernel, in place.
 
     Args:
         model: a causal-LM module of transformers.
-        engine: `attention`, `logits_mib` and `precision` are read.
+        engine: `attention` and `precision` are read.
         device: where the model will compute.
 
     Returns:
@@ -46,7 +45,6 @@ def configure(model: PreTrainedModel, engine: EngineParams, device: torch.device
     Raises:
         BadParameters: if the kernel that `engine` names cannot run here.
     """
-    limit_logits(model, engine.logits_mib)
     kernel, reason = choose(engine.attention, conditions(model, engine.precision == "bf16", device))
     kernels.register()
     model.set_attn_implementation(kernels.NAMES.get(kernel, kernel))

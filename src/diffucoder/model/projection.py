@@ -10,13 +10,12 @@ Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
 import torch
 from torch import Tensor, nn
 
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.model import chunked
 from diffucoder.model.kernels import Segments, forward_inputs
 from diffucoder.model.shift import aligned_hidden
 
 MIB = 2**20
-# Of a model for which `limit_logits` was not called.
-LOGITS_MIB = 128.0
 # Bytes for each logit while a loss is taken at once: log-probabilities, their gradient and that
 # of the logits, in float32.
 PLAIN_BYTES = 12
@@ -25,25 +24,15 @@ PLAIN_BYTES = 12
 CHUNK_BYTES = 6
 
 
-def limit_logits(model: nn.Module, mib: float) -> None:
-    """Let losses of `model` hold at most so many MiB of logits at a time, in place.
-
-    Args:
-        model: a causal-LM module of transformers.
-        mib: memory for logits and what is computed from them, in MiB.
-    """
-    model.logits_mib = mib
-
-
-def chunk_for(model: nn.Module, positions: int) -> int | None:
+def chunk_for(vocabulary: int, positions: int, logits_mib: float) -> int | None:
     """Positions whose logits may be held together; None if all may, gradients included.
 
     Args:
-        model: a causal-LM module of transformers; `limit_logits` says how much it may hold.
-        positions: how many are to be scored.
+        vocabulary: logits of a position.
+        positions: number of positions to score.
+        logits_mib: memory for logits and what a loss computes from them, in MiB.
     """
-    vocabulary = model.config.vocab_size
-    memory = getattr(model, "logits_mib", LOGITS_MIB) * MIB
+    memory = logits_mib * MIB
     if positions * vocabulary * PLAIN_BYTES <= memory:
         return None
     return max(1, int(memory / (vocabulary * CHUNK_BYTES)))
@@ -92,18 +81,21 @@ def logits(model: nn.Module, states_ND: Tensor) -> Tensor:
     return model.get_output_embeddings()(states_ND)
 
 
-def token_log_probs(model: nn.Module, states_ND: Tensor, targets_N: Tensor) -> Tensor:
-    """log p(target) at chosen positions, in nats.
+def token_log_probs(
+    model: nn.Module, states_ND: Tensor, targets_N: Tensor, logits_mib: float = LOGITS_MIB
+) -> Tensor:
+    """Log-probabilities of given tokens at chosen positions, in nats.
 
     Args:
         model: a causal-LM module of transformers.
         states_ND: the chosen ones of what `aligned_states` gave.
-        targets_N: the tokens whose probability is asked.
+        targets_N: the tokens whose probability is asked for.
+        logits_mib: memory for logits and what is computed from them, in MiB.
 
     Returns:
         float32 `[N]`. The log-softmax runs in float32 whatever the model's precision.
     """
-    chunk = chunk_for(model, len(targets_N))
+    chunk = chunk_for(model.config.vocab_size, len(targets_N), logits_mib)
     if chunk is None:
         logits_NV = logits(model, states_ND).float()
         return -nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffucoder.config.adaptation import PhaseParams
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.data.packing import ShardReader
 from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
 from diffucoder.diffusion.options import Weighting
@@ -38,7 +39,7 @@ def work(job: Job, context: Context) -> None:
         stage.engine,
         packed_rows(shards, job.seed),
         preparer(params, stage.special.mask, context.generator),
-        partial(adaptation_loss, params.weighting),
+        partial(adaptation_loss, params.weighting, logits_mib=params.training.engine.logits_mib),
     )
     zero.export(stage.engine, tokenizer, job.output)
 
@@ -98,7 +99,11 @@ def preparer(
 
 
 def adaptation_loss(
-    weighting: Weighting, model: nn.Module, batch: AdaptationBatch, denominator: float
+    weighting: Weighting,
+    model: nn.Module,
+    batch: AdaptationBatch,
+    denominator: float,
+    logits_mib: float = LOGITS_MIB,
 ) -> LossOutput:
     """The masked diffusion loss of packed rows, documents kept apart.
 
@@ -107,6 +112,7 @@ def adaptation_loss(
         model: a causal-LM module of transformers.
         batch: noised rows, and the step's attention.
         denominator: maskable tokens of the whole optimizer step.
+        logits_mib: as in `objectives.projected_loss`.
     """
     documents_BL = batch.noised.document_ids
     if batch.future_mask is not None:
@@ -114,4 +120,6 @@ def adaptation_loss(
     else:
         attention = document_attention(model, documents_BL)
     positions_BL = packed_position_ids(documents_BL)
-    return denoising_loss(model, batch.noised, weighting, denominator, attention, positions_BL)
+    return denoising_loss(
+        model, batch.noised, weighting, denominator, attention, positions_BL, logits_mib
+    )

@@ -4,11 +4,13 @@ Shapes: B rows, L positions.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from diffucoder.config.backbone import BackboneParams
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.data.packing import ShardReader
 from diffucoder.diffusion.denoising import token_means
 from diffucoder.diffusion.objectives import projected_loss
@@ -45,7 +47,8 @@ def _pretrain(job: Job, context: Context, params: BackboneParams) -> None:
     choose_kernels(context, model, params.training.engine)
     shards = ShardReader(job.inputs["token_shards"])
     stage = open_stage(context, model, tokenizer, params.training, shards.length)
-    fit(context, stage.engine, packed_rows(shards, job.seed), prepare, next_token_loss)
+    loss = partial(next_token_loss, logits_mib=params.training.engine.logits_mib)
+    fit(context, stage.engine, packed_rows(shards, job.seed), prepare, loss)
     zero.export(stage.engine, tokenizer, job.output)
 
 
@@ -73,13 +76,16 @@ def prepare(
     )
 
 
-def next_token_loss(model: nn.Module, batch: PackedTokens, denominator: float) -> LossOutput:
+def next_token_loss(
+    model: nn.Module, batch: PackedTokens, denominator: float, logits_mib: float = LOGITS_MIB
+) -> LossOutput:
     """Mean cross-entropy of each token given those before it in its document, in nats.
 
     Args:
         model: a causal-LM module of transformers.
         batch: packed rows, `[B, L]`.
         denominator: predicted tokens of the whole optimizer step.
+        logits_mib: as in `objectives.projected_loss`.
     """
     tokens_BL, documents_BL = batch.input_ids, batch.document_ids
     predicted_BL = predictable_mask(documents_BL)
@@ -87,5 +93,7 @@ def next_token_loss(model: nn.Module, batch: PackedTokens, denominator: float) -
         model, tokens_BL, causal_mask(documents_BL), packed_position_ids(documents_BL)
     )
     equal_BL = torch.ones_like(tokens_BL, dtype=torch.float32)
-    loss, sums = projected_loss(model, states_BLD, tokens_BL, predicted_BL, equal_BL, denominator)
+    loss, sums = projected_loss(
+        model, states_BLD, tokens_BL, predicted_BL, equal_BL, denominator, logits_mib
+    )
     return LossOutput(loss, token_means(sums))

@@ -55,7 +55,10 @@ def work(job: Job, context: Context) -> None:
     longest = params.max_prompt_tokens + params.decoding.max_new_tokens
     special = special_ids(tokenizer)
     estimator = estimators.make(
-        params.estimator, mask_token_id=special.mask, steps=params.decoding.steps
+        params.estimator,
+        mask_token_id=special.mask,
+        steps=params.decoding.steps,
+        logits_mib=training.engine.logits_mib,
     )
     policy_loss = PolicyLoss(estimator, objectives.make(params.objective), reference)
     weights = sum(weight.numel() for weight in reference.parameters())

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.config.instruction import InstructionParams
 from diffucoder.data.tokenizer import SpecialIds
 from diffucoder.diffusion.denoising import NoisedBatch, denoising_loss
@@ -56,7 +57,7 @@ def work(job: Job, context: Context) -> None:
         stage.engine,
         pairs_between(pairs, params.phase_in_epochs, job.seed),
         partial(prepare, params.row_length, stage.special),
-        partial(instruction_loss, params.weighting),
+        partial(instruction_loss, params.weighting, logits_mib=params.training.engine.logits_mib),
     )
     zero.export(stage.engine, tokenizer, job.output)
 
@@ -103,7 +104,19 @@ def prepare(
 
 
 def instruction_loss(
-    weighting: Weighting, model: nn.Module, batch: NoisedBatch, denominator: float
+    weighting: Weighting,
+    model: nn.Module,
+    batch: NoisedBatch,
+    denominator: float,
+    logits_mib: float = LOGITS_MIB,
 ) -> LossOutput:
-    """The masked diffusion loss of rows that are one document each, padding included."""
-    return denoising_loss(model, batch, weighting, denominator)
+    """The masked diffusion loss of rows that are one document each, padding included.
+
+    Args:
+        weighting: 1/t or CART.
+        model: a causal-LM module of transformers.
+        batch: noised rows.
+        denominator: maskable tokens of the whole optimizer step.
+        logits_mib: as in `objectives.projected_loss`.
+    """
+    return denoising_loss(model, batch, weighting, denominator, logits_mib=logits_mib)

@@ -1,5 +1,7 @@
 """Trains the tiny model by a diffusion loss whose logits get a given memory."""
 
+from functools import partial
+
 import torch
 from tiny_stage import VOCABULARY, tiny_model
 
@@ -11,7 +13,6 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, optimizer_step
 from diffucoder.engine.zero import full_weights, initialize
 from diffucoder.model.loss import LossOutput
-from diffucoder.model.projection import limit_logits
 
 LENGTH, MASK = 12, VOCABULARY - 1
 WEIGHTING = InverseTimeWeighting(kind="inverse_t")
@@ -32,14 +33,13 @@ def train(
     if not tied:
         head = model.lm_head.weight.detach().clone()
         model.lm_head.weight = torch.nn.Parameter(head)
-    limit_logits(model, mib)
     engine = initialize(model, training)
     part = context.share(training.batch_size)
     for step in range(training.steps):
         rows = [_row(context.generator(step, row)) for row in range(part.start, part.stop)]
         count = LENGTH * len(rows)
         batch = MicroBatch(NoisedBatch.concatenate(rows), float(count), count)
-        optimizer_step(engine, [batch], _loss)
+        optimizer_step(engine, [batch], partial(_loss, mib))
     with full_weights(engine) as whole:
         return {name: value.detach().clone() for name, value in whole.named_parameters()}
 
@@ -49,5 +49,5 @@ def _row(generator: torch.Generator) -> NoisedBatch:
     return corrupt(tokens_BL, torch.ones_like(tokens_BL, dtype=torch.bool), MASK, generator)
 
 
-def _loss(model: torch.nn.Module, batch: NoisedBatch, denominator: float) -> LossOutput:
-    return denoising_loss(model, batch, WEIGHTING, denominator)
+def _loss(mib: float, model: torch.nn.Module, batch: NoisedBatch, denominator: float) -> LossOutput:
+    return denoising_loss(model, batch, WEIGHTING, denominator, logits_mib=mib)

@@ -9,6 +9,7 @@ and the reference policy are compared under equal noise.
 from typing import TYPE_CHECKING
 
 from diffucoder.config.choice import registry
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.errors import BadParameters
 from diffucoder.rl.estimators.options import EstimatorOptions, OwnEstimatorOptions
 
@@ -23,7 +24,10 @@ NAMES = tuple(sorted(_CLASSES))
 
 
 def make(
-    options: EstimatorOptions | str, mask_token_id: int, steps: int | None = None
+    options: EstimatorOptions | str,
+    mask_token_id: int,
+    steps: int | None = None,
+    logits_mib: float = LOGITS_MIB,
 ) -> "Estimator":
     """Make an estimator.
 
@@ -33,6 +37,7 @@ def make(
         mask_token_id: the mask token.
         steps: steps of the decoding that made the completions; `trace` needs them, the others do
             not read them.
+        logits_mib: memory for logits and what is computed from them, in MiB.
 
     Raises:
         BadParameters: for an unknown name, listing the known ones, or if it needs `steps` and got
@@ -40,7 +45,7 @@ def make(
     """
     if isinstance(options, str):
         options = _defaults(options)
-    return options.make(mask_token_id=mask_token_id, steps=steps)
+    return options.make(mask_token_id=mask_token_id, steps=steps, logits_mib=logits_mib)
 
 
 def _defaults(name: str) -> EstimatorOptions:

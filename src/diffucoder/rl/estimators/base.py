@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from diffucoder.config.base import Params
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.generators import Generators
 from diffucoder.errors import BadParameters
 from diffucoder.rl.batch import CompletionBatch
@@ -39,12 +40,14 @@ class Estimator(ABC, Generic[OptionsT]):
         options: an instance of it.
         mask_token_id: the mask token.
         steps: steps of the decoding that made the completions; None if unknown.
+        logits_mib: memory for logits and what is computed from them, in MiB.
     """
 
     Options: ClassVar[type[BaseModel]] = Params
     options: OptionsT
     mask_token_id: int
     steps: int | None = None
+    logits_mib: float = LOGITS_MIB
 
     @property
     @abstractmethod
@@ -93,7 +96,7 @@ class Estimator(ABC, Generic[OptionsT]):
             batch.completion_ids.shape, dtype=torch.float32, device=batch.completion_ids.device
         )
         for view in self.views(batch, generator):
-            scores_BL = view_log_probs(model, batch, view, self.mask_token_id)
+            scores_BL = view_log_probs(model, batch, view, self.mask_token_id, self.logits_mib)
             if view.probability is not None:
                 scores_BL = scores_BL / view.probability[:, None]
             total_BL = total_BL + scores_BL
@@ -133,7 +136,7 @@ class Estimator(ABC, Generic[OptionsT]):
         terms: list[Tensor] = []
         scored_BL = torch.zeros_like(batch.completion_mask)
         for view in self.views(batch, generator):
-            scores_BL = view_log_probs(model, batch, view, self.mask_token_id)
+            scores_BL = view_log_probs(model, batch, view, self.mask_token_id, self.logits_mib)
             masked_BL = view.masked & batch.completion_mask
             if view.probability is None:
                 raise ValueError(f"{type(self).__name__}: a view of an ELBO has a probability")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.corruption import mask_tokens, sample_mask
 from diffucoder.diffusion.generators import Generators
 from diffucoder.model.positions import position_ids
@@ -47,7 +48,11 @@ def random_view(batch: CompletionBatch, t_B: Tensor, generator: Generators) -> V
 
 
 def view_log_probs(
-    model: nn.Module, batch: CompletionBatch, view: View, mask_token_id: int
+    model: nn.Module,
+    batch: CompletionBatch,
+    view: View,
+    mask_token_id: int,
+    logits_mib: float = LOGITS_MIB,
 ) -> Tensor:
     """log p of the masked real tokens, given what is left visible.
 
@@ -59,6 +64,7 @@ def view_log_probs(
         batch: the completions.
         view: what is masked.
         mask_token_id: the mask token.
+        logits_mib: memory for logits and what is computed from them, in MiB.
 
     Returns:
         float32 `[B, L]`, 0 at visible positions, at padding and where nothing is scored.
@@ -76,7 +82,7 @@ def view_log_probs(
     scored_BL = masked_BL & batch.completion_mask
     completion_N, place_N = scored_BL.nonzero(as_tuple=True)
     states_ND = states_UTD[row_B[completion_N], place_N + prompt_BQ.shape[1]]
-    scores_N = token_log_probs(model, states_ND, batch.completion_ids[scored_BL])
+    scores_N = token_log_probs(model, states_ND, batch.completion_ids[scored_BL], logits_mib)
     scores_BL = torch.zeros(scored_BL.shape, device=scores_N.device)
     return scores_BL.masked_scatter(scored_BL, scores_N)
 
