@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from diffucoder.data.problems import Problem
 from diffucoder.errors import BadData
 from diffucoder.evaluation import suites
 from diffucoder.evaluation.assembly import assemble
+from diffucoder.evaluation.suites.options import SuiteName
 from diffucoder.sandbox import Program, Sandbox
 
 HUMANEVAL = {
@@ -154,3 +156,32 @@ def test_sanitising_is_an_option() -> None:
         "import os\ndef f(x):\n", "    return x\n\nx = f(1", "completion", "sanitised", "f"
     )
     assert continued == "import os\ndef f(x):\n    return x"
+
+
+def test_a_suite_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None:
+    row = {"id": "own/0", "prompt": "Add one.", "function": "f", "test": "assert f(1) == 2"}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row))
+    (problem,) = suites.load("own_suite.OWN", tmp_path)
+    assert (problem.problem_id, problem.tests) == ("own/0", ["assert f(1) == 2"])
+    assert suites.suite_label("own_suite.OWN") == "Own"
+    assert suites.trust("own_suite.OWN") == "unforgeable"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("humanevil", "no suite 'humanevil': choose one of .*humaneval"),
+        ("own_suite.NO_SUCH", "suite 'own_suite.NO_SUCH' cannot be imported"),
+        ("own_suite.own_problem", "no suite 'own_suite.own_problem'"),
+    ],
+)
+def test_names_of_suites_are_checked_with_the_parameters(name: str, message: str) -> None:
+    assert TypeAdapter(SuiteName).validate_python("own_suite.OWN") == "own_suite.OWN"
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(SuiteName).validate_python(name)
+
+
+def test_every_module_with_suites_is_found() -> None:
+    files = {suite.file for suite in suites.SUITES.values()}
+    assert {"HumanEval.jsonl.gz", "MbppPlus.jsonl.gz", "BigCodeBench_Hard.jsonl"} <= files
+    assert len(files) == len(suites.SUITES), "each suite has a file of its own"
