@@ -6,10 +6,16 @@ from types import ModuleType
 
 import pytest
 import torch
+from diffucoder.rl.estimators.options import OwnEstimatorOptions
+from pydantic import ValidationError
 
 from diffucoder.config.rewards import RewardParams
+from diffucoder.data.tokenizer import special_ids
 from diffucoder.decoding import trace
+from diffucoder.model import load
 from diffucoder.rewards.functions import RewardRecord, score
+from diffucoder.rl import estimators
+from diffucoder.rl.batch import complete
 from diffucoder.sandbox import Verdict
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,6 +42,34 @@ def test_it_is_named_by_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     rewards = RewardParams.model_validate({"terms": {"short": term}})
     [total], [parts] = score([record("x" * 200, True)], rewards)
     assert (total, parts) == (1.0, {"short": 0.5})
+
+
+def test_an_estimator_of_ones_own_scores_every_token_once(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    options = OwnEstimatorOptions.model_validate({"name": "own_estimator.Folds", "folds": 4})
+    model, tokenizer = load(checkpoint)
+    special = special_ids(tokenizer)
+    estimator = estimators.make(options, mask_token_id=special.mask)
+    batch = complete([[1, 2], [3]], [[4, 5, 6], [7]], special.pad)
+    views = list(estimator.views(batch, torch.Generator().manual_seed(0)))
+    assert len(views) == estimator.forwards == 4
+    assert torch.equal(sum(view.masked.int() for view in views), batch.context_mask.int())
+    with torch.no_grad():
+        first, second = (
+            estimator.log_likelihood(model, batch, torch.Generator().manual_seed(0))
+            for _ in range(2)
+        )
+    assert torch.equal(first, second)
+    assert (first[batch.completion_mask] < 0).all()
+    assert (first[~batch.completion_mask] == 0).all()
+
+
+def test_its_options_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    with pytest.raises(ValidationError, match="folds: Input should be greater than or equal to 2"):
+        OwnEstimatorOptions.model_validate({"name": "own_estimator.Folds", "folds": 1})
 
 
 def test_a_decode_is_shown_step_by_step_and_kept(
