@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 
 from diffucoder import settings
+from diffucoder.config.check import RENAMED
 from diffucoder.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).parents[1]
@@ -63,11 +65,13 @@ def code_spans(page: Path) -> list[str]:
 
 
 @cache
-def parameters() -> dict[str, Any]:
-    """The parameters of the base environment, as a run sees them."""
+def parameters() -> list[dict[str, Any]]:
+    """The parameters of the base environment: as they are written, and as a run sees them."""
+    loaders = (OmegaConfigLoader, settings.CONFIG_LOADER_CLASS)
     arguments = settings.CONFIG_LOADER_ARGS
-    loader = settings.CONFIG_LOADER_CLASS(str(ROOT / "conf"), env="local", **arguments)
-    return loader["parameters"]
+    return [
+        loader(str(ROOT / "conf"), env="local", **arguments)["parameters"] for loader in loaders
+    ]
 
 
 @cache
@@ -94,14 +98,18 @@ def resolves(name: str) -> bool:
 
 
 def is_parameter(path: str) -> bool:
-    """Whether a dotted path leads to a key of the parameters; an optional block ends the search."""
-    place: Any = parameters()
-    for part in path.split("."):
-        if place is None:
+    """Whether a dotted path leads to a key of the parameters."""
+    return any(leads_somewhere(tree, path.split(".")) for tree in parameters())
+
+
+def leads_somewhere(tree: Any, path: list[str]) -> bool:
+    """Whether the keys are there, one below the other; an optional block ends the search."""
+    for key in path:
+        if tree is None:
             return True
-        if not isinstance(place, dict) or part not in place:
+        if not isinstance(tree, dict) or key not in tree:
             return False
-        place = place[part]
+        tree = tree[key]
     return True
 
 
@@ -157,7 +165,7 @@ def test_paths_that_are_named_exist(page: Path) -> None:
 
 @pages
 def test_modules_and_keys_that_are_named_exist(page: Path) -> None:
-    tops = set(parameters())
+    tops = {key for tree in parameters() for key in tree}
     for span in code_spans(page):
         if not (found := re.match(r"[a-z_]\w*(\.\w+)+", span)):
             continue
@@ -182,6 +190,12 @@ def test_commands_name_what_there_is(page: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name in re.findall(r"`make (\w+)|^ +make (\w+)", text, re.MULTILINE):
         assert set(filter(None, name)) <= targets
+
+
+def test_the_changelog_has_every_renamed_parameter() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for old, new in RENAMED.items():
+        assert f"| `{old}` | `{new}` |" in text
 
 
 @pages
