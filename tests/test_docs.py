@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 
 from diffucoder import settings
 from diffucoder.config.check import RENAMED
+from diffucoder.config.labels import LabelledParams
 from diffucoder.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).parents[1]
@@ -66,12 +67,13 @@ def code_spans(page: Path) -> list[str]:
 
 @cache
 def parameters() -> list[dict[str, Any]]:
-    """The parameters of the base environment: as they are written, and as a run sees them."""
-    loaders = (OmegaConfigLoader, settings.CONFIG_LOADER_CLASS)
-    arguments = settings.CONFIG_LOADER_ARGS
-    return [
-        loader(str(ROOT / "conf"), env="local", **arguments)["parameters"] for loader in loaders
-    ]
+    """The parameters of the base environment: written, with what labels mean, seen by a run."""
+    written, seen = (
+        loader(str(ROOT / "conf"), env="local", **settings.CONFIG_LOADER_ARGS)["parameters"]
+        for loader in (OmegaConfigLoader, settings.CONFIG_LOADER_CLASS)
+    )
+    labelled = {name: written[name] for name in LabelledParams.model_fields}
+    return [written, LabelledParams.model_validate(labelled).model_dump(), seen]
 
 
 @cache

@@ -6,7 +6,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from diffucoder.rl.estimators.options import OwnEstimatorOptions
 from pydantic import ValidationError
 
 from diffucoder.config.rewards import RewardParams
@@ -16,6 +15,7 @@ from diffucoder.model import load
 from diffucoder.rewards.functions import RewardRecord, score
 from diffucoder.rl import estimators
 from diffucoder.rl.batch import complete
+from diffucoder.rl.estimators.options import OwnEstimatorOptions
 from diffucoder.sandbox import Verdict
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
