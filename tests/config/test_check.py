@@ -93,7 +93,7 @@ def test_long_value_is_cut() -> None:
     [names for names in RENAMED.items() if not names[1].startswith(("estimators.", "objectives."))],
 )
 def test_a_renamed_key_is_told_where_it_stands_now(old: str, new: str) -> None:
-    known = list(paths(Parameters))
+    known, (new, *remark) = list(paths(Parameters)), new.split(", ")
     now = next(path for path in known if path.endswith(f".{new}"))
     assert not any(path.endswith(f".{old}") for path in known)
     before = now.removesuffix(new) + old
@@ -102,7 +102,8 @@ def test_a_renamed_key_is_told_where_it_stands_now(old: str, new: str) -> None:
         tree = {key: tree}
     with pytest.raises(BadParameters) as raised:
         validated(Parameters, tree, "a test")
-    assert f"  {before[1:]}: was renamed to {now[1:]}\n" in str(raised.value)
+    expected = ", ".join([now[1:], *remark])
+    assert f"  {before[1:]}: was renamed to {expected}\n" in str(raised.value)
 
 
 def test_a_renamed_default_is_told_where_it_stands_now() -> None:

@@ -12,7 +12,8 @@ Model = TypeVar("Model", bound=BaseModel)
 # A value longer than this hides the message that it is part of.
 LONGEST_VALUE = 60
 
-# Where a setting of an earlier version stands now: the end of its path, and of the new one.
+# Where a setting of an earlier version stands now: the end of its path, and of the new one. What
+# follows a comma is for the reader.
 RENAMED = {
     "architecture.heads": "architecture.num_attention_heads",
     "architecture.key_value_heads": "architecture.num_key_value_heads",
@@ -24,6 +25,9 @@ RENAMED = {
     "evaluation.benchmarks": "evaluation.suites",
     "evaluation.benchmarks_folder": "evaluation.suites_folder",
     "grpo.advantages.divide_by_std": "grpo.advantages.scale_rewards",
+    "grpo.advantages.resamples": (
+        "grpo.advantages.max_num_gen_batches, which counts the first batch too: add 1"
+    ),
     "grpo.completions_per_prompt": "grpo.num_generations",
     "grpo.inner_iterations": "grpo.num_iterations",
     "grpo.reference_sync_every": "grpo.ref_model_sync_steps",

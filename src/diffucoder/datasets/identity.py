@@ -7,8 +7,7 @@ from pathlib import Path
 
 
 def local_path(dataset: object) -> Path | None:
-    """Where a catalog entry keeps its data on this machine; None if it is kept in memory or
-    on another machine."""
+    """Where a catalog entry keeps its data; None if that is in memory or on another machine."""
     path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
     if path is None or getattr(dataset, "_protocol", "file") != "file":
         return None
@@ -16,8 +15,10 @@ def local_path(dataset: object) -> Path | None:
 
 
 def signature(path: Path) -> str:
-    """Names, sizes and times of change of all files at `path`: cheap, and it changes
-    whenever somebody wrote there."""
+    """Digest of names, sizes and times of change of all files at `path`.
+
+    It is cheap, and changes whenever somebody wrote there.
+    """
     lines = [
         f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}"
         for name, stat in ((name, file.stat()) for name, file in _files(path))
