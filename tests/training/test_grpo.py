@@ -1,20 +1,21 @@
 """Coupled-GRPO through its node, with real worker processes, DeepSpeed and the sandbox."""
 
 import copy
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import own_reward
 import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
 from diffucoder.data.families import generate
-from diffucoder.data.tokenizer import encode_chat
 from diffucoder.engine import resume, zero
 from diffucoder.engine.context import Context, Interrupted
 from diffucoder.engine.reporter import Reporter
@@ -23,9 +24,8 @@ from diffucoder.engine.training_metrics import TrainingMetrics
 from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import train_grpo
-from diffucoder.rewards.functions import RewardRecord
 from diffucoder.rl.tables import Rollouts, read_rollouts
-from diffucoder.rl.tasks import read_tasks
+from diffucoder.training.grpo import GrpoState
 from diffucoder.training.grpo import work as train
 
 Parameters = Callable[..., dict[str, Any]]
@@ -59,67 +59,19 @@ def test_a_split_without_problems_is_refused(
     assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.parametrize(
-    ("positions", "longest", "reason"),
-    [
-        (256, 44, "grpo.max_prompt_tokens"),
-        (64, 32, "the model's context of 64 less 32 to write"),
-    ],
-)
-def test_prompts_that_do_not_fit_are_left_out_and_counted(
-    parameters: Parameters,
-    problems: pd.DataFrame,
-    tokenizer: PreTrainedTokenizerFast,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    positions: int,
-    longest: int,
-    reason: str,
-) -> None:
-    params = GrpoParams(**parameters("test", "grpo"))
-    kept = problems[problems["split"].isin(["rl", "validation"])].reset_index(drop=True)
-    beside = len(encode_chat(tokenizer, ""))
-    kept["prompt"] = "+" * (longest - beside)
-    kept.loc[kept["split"] == "rl", "prompt"] += pd.Series(["+"] + [""] * 11)
-    path = tmp_path / "problems.parquet"
-    kept.to_parquet(path)
-    tasks = read_tasks(path, tokenizer, params, positions, verbose=True)
-    assert len(tasks["rl"]) == 11 and len(tasks["validation"]) == params.validation.problems
-    assert {len(task.prompt_tokens) for found in tasks.values() for task in found} == {longest}
-    expected = f"grpo: 1 of 16 problems have prompts of more than {longest} tokens ({reason})"
-    assert expected in capfd.readouterr().out
-
-    special = kept.copy()
-    special.loc[special["split"] == "rl", "prompt"] = ["<|im_end|>"] * 2 + ["+"] * 10
-    special.to_parquet(path)
-    assert len(read_tasks(path, tokenizer, params, positions, verbose=False)["rl"]) == 10
-
-    kept["prompt"] += "+"
-    kept.to_parquet(path)
-    with pytest.raises(BadData, match=f"split 'rl' has a prompt of at most {longest} tokens"):
-        read_tasks(path, tokenizer, params, positions, verbose=False)
-
-
-def longer_is_better(record: RewardRecord) -> float:
-    """A reward of the user's own; the tiny model writes no program that tests could tell apart."""
-    return float(len(record.completion))
-
-
 def small(parameters: Parameters, work: Path, ranks: int) -> GrpoParams:
     read = parameters("test", "grpo", work=str(work))
     read["decoding"] |= {"max_new_tokens": 12, "steps": 4}
     read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
     read["training"]["engine"]["nproc_per_node"] = ranks
-    own = {"function": f"{Path(__file__).stem}.longer_is_better", "weight": 1.0}
+    # The tiny model writes no program that tests could tell apart.
+    own = {"function": "own_reward.longer_is_better", "weight": 1.0}
     read["rewards"]["terms"]["length"] = own
     return GrpoParams(**read)
 
 
-def inputs_of(
-    problems: pd.DataFrame, checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Path]:
-    """What a job trains on in this process, which can import this file's reward by name."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
+def inputs_of(problems: pd.DataFrame, checkpoint: Path, folder: Path) -> dict[str, Path]:
+    """What a job trains on."""
     table = folder / "problems.parquet"
     kept = problems[problems["split"].isin(["rl", "validation"])]
     # Words of the tiny tokenizer are letters, and its model has a short context.
@@ -128,10 +80,8 @@ def inputs_of(
 
 
 @pytest.fixture
-def inputs(
-    problems: pd.DataFrame, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Path]:
-    return inputs_of(problems, checkpoint, tmp_path, monkeypatch)
+def inputs(problems: pd.DataFrame, checkpoint: Path, tmp_path: Path) -> dict[str, Path]:
+    return inputs_of(problems, checkpoint, tmp_path)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -143,7 +93,7 @@ def test_train_grpo(
     monkeypatch: pytest.MonkeyPatch,
     ranks: int,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(own_reward.__file__).parent), prepend=os.pathsep)
     params = small(parameters, tmp_path / "work", ranks)
     # Words of the tiny tokenizer are letters, and its model has a short context.
     path, metrics, rollouts = train_grpo(params, 0, checkpoint, problems.assign(prompt="add 1"))
@@ -222,7 +172,7 @@ def test_a_reward_that_is_not_there_is_told_before_anything_is_loaded(
     read["rewards"]["terms"]["tests"]["function"] = "diffucoder.rewards.functions.no_such"
     empty = tmp_path / "checkpoint"
     empty.mkdir()
-    with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.function"):
+    with pytest.raises(TrainingFailed, match=r"no_such.*write package\.module\.name"):
         train_grpo(GrpoParams(**read), 0, empty, problems)
 
 
@@ -231,11 +181,10 @@ def test_the_curriculum_begins_with_the_end_of_the_reference(
     problems: pd.DataFrame,
     checkpoint: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     train_here: Callable[..., list[dict[str, Any]]],
 ) -> None:
     short = problems.assign(reference="def f(x):\n    return 1\n")
-    inputs = inputs_of(short, checkpoint, tmp_path, monkeypatch)
+    inputs = inputs_of(short, checkpoint, tmp_path)
     params = small(parameters, tmp_path / "work", ranks=1)
     curriculum = params.curriculum.model_copy(update={"stages": 2})
     params = params.model_copy(update={"curriculum": curriculum})
@@ -264,3 +213,14 @@ def test_rollouts_keep_their_cache_where_training_recomputes_layers(
         return read_rollouts(job.work)
 
     pd.testing.assert_frame_equal(rollouts(True), rollouts(False))
+
+
+def test_a_loaded_state_is_the_saved_one(model: PreTrainedModel) -> None:
+    saved = GrpoState(copy.deepcopy(model), best_score=0.5, score=0.25, curriculum_stage=2)
+    with torch.no_grad():
+        saved.reference.get_input_embeddings().weight.fill_(1.0)
+    loaded = GrpoState(model)
+    assert loaded.newest_score() is None
+    loaded.load_state_dict(saved.state_dict())
+    assert (loaded.best_score, loaded.newest_score(), loaded.curriculum_stage) == (0.5, 0.25, 2)
+    assert bool((model.get_input_embeddings().weight == 1).all())
