@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.config.problems import ProblemsParams
@@ -25,7 +25,7 @@ from diffucoder.errors import BadData, TrainingFailed
 from diffucoder.model import load
 from diffucoder.pipelines.grpo.nodes import train_grpo
 from diffucoder.rl.tables import Rollouts, read_rollouts
-from diffucoder.training.grpo import GrpoState
+from diffucoder.training.grpo import GrpoState, keep_best
 from diffucoder.training.grpo import work as train
 
 Parameters = Callable[..., dict[str, Any]]
@@ -224,3 +224,23 @@ def test_a_loaded_state_is_the_saved_one(model: PreTrainedModel) -> None:
     loaded.load_state_dict(saved.state_dict())
     assert (loaded.best_score, loaded.newest_score(), loaded.curriculum_stage) == (0.5, 0.25, 2)
     assert bool((model.get_input_embeddings().weight == 1).all())
+
+
+def test_best_checkpoint_is_the_latest_of_the_highest_scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    parameters: Parameters,
+    tmp_path: Path,
+    process_group: None,
+) -> None:
+    params = GrpoParams(**parameters("test", "grpo", work="unused"))
+    engine = zero.initialize(model, params.training)
+    output = tmp_path / "model"
+    best, exported = -1.0, []
+    for step, score in enumerate([0.5, 0.2, 0.5, 0.4]):
+        with torch.no_grad():
+            model.model.norm.weight.fill_(float(step))
+        best = keep_best(engine, tokenizer, output, score, best)
+        exported.append(load(output)[0].model.norm.weight[0].item())
+    assert exported == [0.0, 0.0, 2.0, 2.0]
+    assert best == 0.5

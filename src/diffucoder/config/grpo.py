@@ -4,11 +4,11 @@ from pydantic import Field, model_validator
 
 from diffucoder.config.base import Params
 from diffucoder.config.decoding import DecodingParams
-from diffucoder.config.objective import AdvantageParams
 from diffucoder.config.rewards import RewardParams, SandboxParams
 from diffucoder.config.training import LoraParams, TrainingParams
 from diffucoder.rl.estimators.options import EstimatorOptions, PairedOptions
 from diffucoder.rl.objectives.options import ObjectiveOptions
+from diffucoder.rl.options import AdvantageOptions
 
 
 class ValidationParams(Params):
@@ -77,7 +77,7 @@ class GrpoParams(Params):
     generation_batch: int = Field(ge=1)
     estimator: EstimatorOptions
     objective: ObjectiveOptions
-    advantages: AdvantageParams
+    advantages: AdvantageOptions
     rewards: RewardParams
     process_weight: float = Field(ge=0, allow_inf_nan=False)
     executed_only: bool

@@ -1,4 +1,4 @@
-"""The inner iterations against numbers worked out by hand, and the choice of the checkpoint."""
+"""The inner iterations against numbers worked out by hand."""
 
 import copy
 from collections.abc import Callable
@@ -10,21 +10,19 @@ import pytest
 import torch
 from helpers import rank_context
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.diffusion.generators import Generators
 from diffucoder.engine import zero
 from diffucoder.engine.job import Job
-from diffucoder.model import load
 from diffucoder.rl import objectives
 from diffucoder.rl.batch import CompletionBatch, from_canvas
 from diffucoder.rl.estimators.coupled import Coupled
 from diffucoder.rl.estimators.options import CoupledOptions
 from diffucoder.rl.objectives.grpo import clipped_loss
 from diffucoder.rl.objectives.options import GrpoOptions
-from diffucoder.rl.update import PolicyLoss, inner_updates
-from diffucoder.training.grpo import keep_best
+from diffucoder.rl.update import PolicyLoss, inner_updates, row_generators
 
 MASK, END, PAD, VOCABULARY = 0, 1, 2, 12
 PROMPTS = [[3, 4], [5, 6, 7], [8], [9, 10]]
@@ -224,21 +222,15 @@ def test_completions_without_advantage_move_nothing(
     assert all(torch.equal(before[name], w) for name, w in step.after.state_dict().items())
 
 
-def test_best_checkpoint_is_the_latest_of_the_highest_scores(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    parameters: Parameters,
-    tmp_path: Path,
-    process_group: None,
-) -> None:
-    params = GrpoParams(**parameters("test", "grpo", work="unused"))
-    engine = zero.initialize(model, params.training)
-    output = tmp_path / "model"
-    best, exported = -1.0, []
-    for step, score in enumerate([0.5, 0.2, 0.5, 0.4]):
-        with torch.no_grad():
-            model.model.norm.weight.fill_(float(step))
-        best = keep_best(engine, tokenizer, output, score, best)
-        exported.append(load(output)[0].model.norm.weight[0].item())
-    assert exported == [0.0, 0.0, 2.0, 2.0]
-    assert best == 0.5
+def test_masks_are_fresh_in_every_inner_iteration(tmp_path: Path) -> None:
+    # The released code draws the first micro-batch from seed 1 in every iteration.
+    job = Job(stage="grpo", parameters={}, inputs={}, work=tmp_path, output=tmp_path, seed=0)
+    here = rank_context(job)
+
+    def seeds(step: int, iteration: int, rows: range) -> list[int]:
+        drawn = row_generators(here, step, iteration, rows)
+        return [generator.initial_seed() for generator in drawn]
+
+    each = [seeds(step, iteration, range(4)) for step in (0, 1) for iteration in (0, 1)]
+    assert len({seed for own in each for seed in own}) == 16
+    assert seeds(0, 1, range(2, 4)) == each[1][2:], "a row names its own draws"

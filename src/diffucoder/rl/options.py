@@ -1,4 +1,4 @@
-"""Options of the advantages."""
+"""Options of the advantages; pydantic only, since the command line reads them."""
 
 from typing import Literal
 
@@ -7,13 +7,14 @@ from pydantic import Field
 from diffucoder.config.base import Params
 
 
-class AdvantageParams(Params):
+class AdvantageOptions(Params):
     """How rewards become advantages.
 
     Attributes:
-        baseline: what a reward is compared with: the mean of the group's others, or of all.
-        scale_rewards: whether to divide by the group's standard deviation.
-        max_num_gen_batches: generation batches per step, at most: in each after the first, groups
+        baseline: What each reward is compared with: the mean of the others in its group, or the
+            mean of the group.
+        scale_rewards: Whether to divide by the group's standard deviation.
+        max_num_gen_batches: Most generation batches per step. In each after the first, groups
             whose rewards are all equal are replaced by groups of other problems (dynamic
             sampling, DAPO); with 1 they are only left out.
     """
