@@ -35,8 +35,7 @@ def tokenizer() -> "PreTrainedTokenizerFast":
     return train(TEXTS, 280)
 
 
-@pytest.fixture
-def model(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedModel":
+def small_model(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedModel":
     """An autoregressive model of two layers."""
     import torch
 
@@ -55,6 +54,12 @@ def model(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedModel":
         initializer_range=0.1,
     )
     return create(shape, tokenizer, torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedModel":
+    """A small autoregressive model of the tokenizer's vocabulary."""
+    return small_model(tokenizer)
 
 
 @pytest.fixture
