@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffucoder.engine.job import Job
 
 # Fixtures that tests of several folders share; they lie in tests/support.
-pytest_plugins = ["completion_tables", "stage_fixtures"]
+pytest_plugins = ["completion_tables", "sandbox_fixtures", "stage_fixtures"]
 
 ROOT = Path(__file__).parent.parent
 

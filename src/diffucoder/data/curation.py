@@ -11,8 +11,8 @@ def good_functions(source: str, rule: FunctionParams) -> Iterator[str]:
     """Yield the source of each module-level function that fits the rule.
 
     Args:
-        source: a module that parses.
-        rule: what a function must have.
+        source: A module that parses.
+        rule: What a function must have.
 
     Yields:
         Sources of functions, decorators included, in the module's order.
@@ -46,9 +46,9 @@ def curated_texts(
     """Choose the texts of mid-training.
 
     Args:
-        documents: rows with `text`, `source` and `curated`.
-        pairs: instruction pairs, with `prompt` and `response`.
-        params: what a function must have, and whether pairs are used.
+        documents: Rows with `text`, `source` and `curated`.
+        pairs: Instruction pairs, with `prompt` and `response`.
+        params: What a function must have, and whether pairs are used.
 
     Yields:
         (origin, text): documents of curated sources, functions of the others, then solved tasks.
@@ -73,7 +73,7 @@ def turns(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write the turns of chats without their special tokens, for the vocabulary.
 
     Args:
-        pairs: instruction pairs, with `prompt` and `response`.
+        pairs: Instruction pairs, with `prompt` and `response`.
 
     Returns:
         The users' turns, then the assistant's, each with the name of its role.

@@ -29,16 +29,16 @@ class ContaminationIndex:
     texts.
 
     Attributes:
-        params: the length of n-grams, and the overlap from which a text counts as contaminated.
-        names: names of the problems that were indexed, one per text.
+        params: The length of n-grams, and the overlap from which a text counts as contaminated.
+        names: Names of the problems that were indexed, one per text.
     """
 
     def __init__(self, texts: Iterable[tuple[str, str]], params: DecontaminationParams) -> None:
         """Index texts.
 
         Args:
-            texts: pairs of a problem's name and one of its texts.
-            params: the length of n-grams, and the overlap.
+            texts: Pairs of a problem's name and one of its texts.
+            params: The length of n-grams, and the overlap.
         """
         self.params = params
         self.names: list[str] = []
@@ -59,7 +59,7 @@ class ContaminationIndex:
         """Check whether a text holds enough n-grams of one evaluation text.
 
         Args:
-            words: the text's word hashes, uint64 `[words]` (`shingles.word_hashes`).
+            words: The text's word hashes, uint64 `[words]` (`shingles.word_hashes`).
 
         Returns:
             `contaminated` with the problem's name and the share of its n-grams, or None.
@@ -83,13 +83,13 @@ def benchmark_texts(params: DecontaminationParams) -> Iterator[tuple[str, str]]:
     """Read the texts of every benchmark file that is present.
 
     Args:
-        params: the folder, and the patterns of file names.
+        params: The folder, and the patterns of file names.
 
     Yields:
         (name of the problem, text).
 
     Raises:
-        BadData: if a file cannot be read; the message names it.
+        BadData: If a file cannot be read; the message names it.
     """
     folder = Path(params.benchmarks)
     files = {file for pattern in params.benchmark_files for file in folder.glob(pattern)}

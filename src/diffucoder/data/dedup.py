@@ -13,7 +13,7 @@ class Deduplicator:
     """Remembers documents, and recognises those it has seen.
 
     Attributes:
-        params: shingle length, number of permutations, and the similarity of duplicates.
+        params: Shingle length, number of permutations, and the similarity of duplicates.
     """
 
     def __init__(self, params: DedupParams) -> None:
@@ -28,8 +28,8 @@ class Deduplicator:
         """Check whether a document repeats an earlier one; if not, it is remembered.
 
         Args:
-            document: the document.
-            words: its word hashes, uint64 `[words]`.
+            document: The document.
+            words: Its word hashes, uint64 `[words]`.
 
         Returns:
             `exact_duplicate` or `near_duplicate` with the other's path, or None.

@@ -9,14 +9,14 @@ class Document:
     """One source file.
 
     Attributes:
-        path: its path or row, unique within its source.
-        source: name of the source in the parameters.
-        licence: as the source declares it.
-        bytes: size of the encoded text.
-        sha256: hex digest of the encoded text.
-        text: the decoded text; empty where `unreadable` is set.
-        unreadable: why the bytes are not text, or "".
-        curated: whether its source belongs to mid-training rather than to pretraining.
+        path: Its path or row, unique within its source.
+        source: Name of the source in the parameters.
+        licence: As the source declares it.
+        bytes: Size of the encoded text.
+        sha256: Hex digest of the encoded text.
+        text: The decoded text; empty where `unreadable` is set.
+        unreadable: Why the bytes are not text, or "".
+        curated: Whether its source belongs to mid-training rather than to pretraining.
     """
 
     path: str
@@ -33,11 +33,11 @@ def from_bytes(data: bytes, path: str, source: str, licence: str, curated: bool)
     """Decode a file as UTF-8.
 
     Args:
-        data: the file's bytes; a byte-order mark is dropped.
-        path: its path, unique within its source.
-        source: name of the source.
-        licence: as the source declares it.
-        curated: whether its source belongs to mid-training.
+        data: The file's bytes; a byte-order mark is dropped.
+        path: Its path, unique within its source.
+        source: Name of the source.
+        licence: As the source declares it.
+        curated: Whether its source belongs to mid-training.
 
     Returns:
         The document; `unreadable` is set if the bytes are not UTF-8.
@@ -63,13 +63,13 @@ class Rejection:
     """A document that a step left out.
 
     Attributes:
-        index: its row in the table of documents.
-        path: as in the document.
-        source: as in the document.
-        bytes: as in the document.
-        step: the step that rejected it.
-        reason: one of the step's reasons, the same word for all documents it applies to.
-        detail: the value or text that led to it.
+        index: Its row in the table of documents.
+        path: As in the document.
+        source: As in the document.
+        bytes: As in the document.
+        step: The step that rejected it.
+        reason: One of the step's reasons, the same word for all documents it applies to.
+        detail: The value or text that led to it.
     """
 
     index: int

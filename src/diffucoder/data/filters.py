@@ -15,8 +15,8 @@ class Reason(NamedTuple):
     """A reason to leave a document out.
 
     Attributes:
-        name: the same word for all documents it applies to.
-        detail: the value or text that led to it.
+        name: The same word for all documents it applies to.
+        detail: The value or text that led to it.
     """
 
     name: str
@@ -27,8 +27,8 @@ def reason_to_reject(document: Document, params: FilterParams) -> Reason | None:
     """Apply all filters, cheap ones first.
 
     Args:
-        document: the document.
-        params: the filters' limits.
+        document: The document.
+        params: The filters' limits.
 
     Returns:
         The first reason that applies: `not_utf8`, `too_small`, `too_large`, `generated`,
@@ -81,8 +81,8 @@ def data_share(tree: ast.Module, lines: int) -> float:
     """Measure how much of a module is data.
 
     Args:
-        tree: the module.
-        lines: number of its lines.
+        tree: The module.
+        lines: Number of its lines.
 
     Returns:
         Share of the lines in literals that are assigned at module level, 0 to 1.

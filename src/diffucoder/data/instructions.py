@@ -19,9 +19,9 @@ def tokenize_pairs(
     """Encode pairs; those that cannot be used have a reason.
 
     Args:
-        pairs: rows with `pair_id`, `prompt` and `response`.
-        tokenizer: the tokenizer, with the special tokens.
-        context: limit of prompt plus response, in tokens.
+        pairs: Rows with `pair_id`, `prompt` and `response`.
+        tokenizer: The tokenizer, with the special tokens.
+        context: Limit of prompt plus response, in tokens.
 
     Yields:
         Rows with `pair_id`; `prompt_ids`, the user's turn up to where the answer begins;
@@ -29,7 +29,7 @@ def tokenize_pairs(
         `prompt_too_long` (no room for an answer), `pair_too_long`, `special_token_in_prompt`.
 
     Raises:
-        BadData: if the tokenizer lacks a special token.
+        BadData: If the tokenizer lacks a special token.
     """
     turn_end = special_ids(tokenizer).turn_end
     for pair in pairs:
@@ -52,13 +52,13 @@ def read_pairs(path: str) -> Iterator[dict[str, Any]]:
     """Read the pairs of a Parquet or JSONL file.
 
     Args:
-        path: the file; it has columns `prompt` and `response`.
+        path: The file; it has columns `prompt` and `response`.
 
     Yields:
         Rows of the table of instruction pairs (`tables.InstructionPairs`).
 
     Raises:
-        BadData: if the file is unreadable or a row lacks a column.
+        BadData: If the file is unreadable or a row lacks a column.
     """
     for number, row in enumerate(read_rows(path)):
         for column in ("prompt", "response"):

@@ -20,15 +20,15 @@ def packed_table(
 
     Args:
         texts: (origin, text); read once, one at a time.
-        tokenizer: the tokenizer, with the special tokens.
-        params: tokens in a row and in a row group.
+        tokenizer: The tokenizer, with the special tokens.
+        params: Tokens in a row and in a row group.
 
     Returns:
         A table whose manifest has `length`, and counts `documents`, `tokens` (end tokens
         included) and documents by `origins`.
 
     Raises:
-        BadData: if the tokenizer lacks a special token.
+        BadData: If the tokenizer lacks a special token.
     """
     end_token_id = special_ids(tokenizer).end_of_text
     origins: Counter[str] = Counter()

@@ -25,15 +25,15 @@ def pack(documents: Iterable[list[int]], length: int, end_token_id: int) -> Iter
     the documents with their end tokens.
 
     Args:
-        documents: token lists; read once, one at a time.
-        length: tokens in a row.
-        end_token_id: the token that ends a document.
+        documents: Token lists; read once, one at a time.
+        length: Tokens in a row.
+        end_token_id: The token that ends a document.
 
     Yields:
         Rows of `length` tokens.
 
     Raises:
-        ValueError: if `length` is less than 1.
+        ValueError: If `length` is less than 1.
     """
     if length < 1:
         raise ValueError(f"length must be at least 1, got {length}")
@@ -63,18 +63,18 @@ class ShardReader:
     the seed and the epoch, so that reading can start at any position.
 
     Attributes:
-        length: tokens in a row.
+        length: Tokens in a row.
     """
 
     def __init__(self, path: Path | str, window: int = 64) -> None:
         """Open a directory of packed rows.
 
         Args:
-            path: the directory.
-            window: row groups that are held in memory, and shuffled together.
+            path: The directory.
+            window: Row groups that are held in memory, and shuffled together.
 
         Raises:
-            BadData: if the directory is damaged or holds something else.
+            BadData: If the directory is damaged or holds something else.
         """
         self._shards = Shards(path)
         self._window = window
@@ -95,14 +95,14 @@ class ShardReader:
         """Read rows by their number in the corpus.
 
         Args:
-            indices: numbers of rows, from 0.
+            indices: Numbers of rows, from 0.
 
         Returns:
             input_ids `[n, L]` and document_ids `[n, L]`, int64, in the order of `indices`.
 
         Raises:
-            BadData: if a part is corrupt; the message names the file.
-            IndexError: if there is no such row.
+            BadData: If a part is corrupt; the message names the file.
+            IndexError: If there is no such row.
         """
         rows = np.fromiter(indices, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
@@ -124,8 +124,8 @@ class ShardReader:
         row once.
 
         Args:
-            positions: positions, from 0.
-            seed: random seed of the order.
+            positions: Positions, from 0.
+            seed: Random seed of the order.
 
         Returns:
             The number of the row at each position, int64 `[n]`.
@@ -142,9 +142,9 @@ class ShardReader:
         """Read rows from a position to the end of its epoch.
 
         Args:
-            start: first position; with a seed it may lie in any epoch.
-            seed: random seed of the shuffled order; None reads in the order of the corpus.
-            batch: number of rows that are read at once.
+            start: First position; with a seed it may lie in any epoch.
+            seed: Random seed of the shuffled order; None reads in the order of the corpus.
+            batch: Number of rows that are read at once.
 
         Yields:
             (input_ids `[L]`, document_ids `[L]`).

@@ -25,13 +25,13 @@ def read_problems(params: ProblemFileParams) -> list[Problem]:
     A file of the project's own format may also have the other columns of `problems.Problem`.
 
     Args:
-        params: the path, the split that its problems belong to, and how to choose hard ones.
+        params: The path, the split that its problems belong to, and how to choose hard ones.
 
     Returns:
         The problems, in the file's order.
 
     Raises:
-        BadData: if the file is unreadable, a row has other columns, an id occurs twice, or the
+        BadData: If the file is unreadable, a row has other columns, an id occurs twice, or the
             hard split is requested of problems without pass rates.
     """
     problems = [_problem(row, params, number) for number, row in enumerate(read_rows(params.path))]
@@ -52,14 +52,14 @@ def hard_split(problems: list[Problem], params: HardSplitParams) -> list[Problem
     means, its standard deviation at or above a percentile of all deviations.
 
     Args:
-        problems: problems with two pass rates or more.
-        params: the two percentiles.
+        problems: Problems with two pass rates or more.
+        params: The two percentiles.
 
     Returns:
         The hard problems, in order.
 
     Raises:
-        BadData: if a problem has fewer than two pass rates.
+        BadData: If a problem has fewer than two pass rates.
     """
     if few := [problem.problem_id for problem in problems if len(problem.pass_rates) < 2]:
         raise BadData(
@@ -80,10 +80,10 @@ def require_disjoint(problems: Iterable[Problem]) -> None:
     """Check that no composition is in two splits, and no id occurs twice.
 
     Args:
-        problems: problems of all sources.
+        problems: Problems of all sources.
 
     Raises:
-        BadData: if one does; the message names it.
+        BadData: If one does; the message names it.
     """
     splits: dict[str, str] = {}
     ids: set[str] = set()

@@ -15,8 +15,8 @@ def humaneval_check(row: Mapping[str, Any], program: str) -> str:
     """Write a check with the helpers that it calls.
 
     Args:
-        row: a row of HumanEval (Chen et al., arXiv 2107.03374) or of its infilling files.
-        program: the part of the program that is given, which defines the helpers.
+        row: A row of HumanEval (Chen et al., arXiv 2107.03374) or of its infilling files.
+        program: The part of the program that is given, which defines the helpers.
 
     Returns:
         Source that defines `check(candidate)`.
@@ -28,8 +28,8 @@ def helpers(program: str, entry_point: str) -> str:
     """Extract what tests may need of a program.
 
     Args:
-        program: source of the program; may be incomplete.
-        entry_point: the function to be written, which is left out.
+        program: Source of the program; may be incomplete.
+        entry_point: The function to be written, which is left out.
 
     Returns:
         Source of its imports and of its other functions; "" if it does not parse.
@@ -48,7 +48,7 @@ def mbpp_tests(row: Mapping[str, Any]) -> list[str]:
     """Read the asserts of a row.
 
     Args:
-        row: a row of MBPP (Austin et al., arXiv 2108.07732), or of its sanitized part.
+        row: A row of MBPP (Austin et al., arXiv 2108.07732), or of its sanitized part.
 
     Returns:
         Asserts, each preceded by the imports and definitions that the row gives for it.

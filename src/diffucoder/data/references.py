@@ -16,8 +16,8 @@ def wrong_references(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str,
     A problem without a reference is accepted if a reference model passed some of its tests.
 
     Args:
-        problems: any problems.
-        sandbox: an open sandbox.
+        problems: Any problems.
+        sandbox: An open sandbox.
 
     Returns:
         By id, `no_reference` or `reference_fails` with what happened.

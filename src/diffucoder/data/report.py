@@ -13,8 +13,8 @@ def document_steps(documents: Iterable[Row], rejected: Iterable[Row]) -> list[di
     """Count documents and bytes in and out of each step, and by reason what was rejected.
 
     Args:
-        documents: rows with `bytes`.
-        rejected: rows with `step`, `reason` and `bytes`.
+        documents: Rows with `bytes`.
+        rejected: Rows with `step`, `reason` and `bytes`.
 
     Returns:
         One record per step, in order: `step`, `documents_in`, `documents_out`, `bytes_in`,
@@ -52,7 +52,7 @@ def by_source(documents: Iterable[Row]) -> list[dict[str, Any]]:
     """Count documents and bytes of each source and licence.
 
     Args:
-        documents: rows with `source`, `licence` and `bytes`.
+        documents: Rows with `source`, `licence` and `bytes`.
 
     Returns:
         One record per source and licence, sorted.
@@ -73,8 +73,8 @@ def tally(rows: Iterable[Row], *columns: str) -> list[dict[str, Any]]:
     """Count the rows with each combination of values.
 
     Args:
-        rows: rows with these columns.
-        columns: names of columns.
+        rows: Rows with these columns.
+        columns: Names of columns.
 
     Returns:
         One record per combination, sorted: the values by column, and `count`.

@@ -22,9 +22,9 @@ def find_rejected(
     """Find the documents to leave out.
 
     Args:
-        documents: all documents; read once, one at a time.
-        params: the filters' limits, and what counts as a duplicate.
-        contamination: an index of the evaluation texts.
+        documents: All documents; read once, one at a time.
+        params: The filters' limits, and what counts as a duplicate.
+        contamination: An index of the evaluation texts.
 
     Yields:
         One record per document to leave out, in the order of `documents`.
@@ -68,8 +68,8 @@ def drop_rejected(
     """Leave out the rejected rows; nothing is held in memory.
 
     Args:
-        rows: all rows, in order.
-        rejected: rejections with the `index` of the row, in order.
+        rows: All rows, in order.
+        rejected: Rejections with the `index` of the row, in order.
 
     Yields:
         The other rows, in order.

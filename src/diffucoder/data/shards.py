@@ -29,10 +29,10 @@ class Rows:
 
     Attributes:
         schema: Arrow schema of the rows.
-        rows: one mapping per row; consumed once, while the table is written.
-        metadata: put into the manifest after the last row, so the producer of `rows` may keep
+        rows: One mapping per row; consumed once, while the table is written.
+        metadata: Put into the manifest after the last row, so the producer of `rows` may keep
             counts in it.
-        rows_per_group: number of rows in a Parquet row group, which a reader holds in memory.
+        rows_per_group: Number of rows in a Parquet row group, which a reader holds in memory.
     """
 
     schema: pa.Schema
@@ -50,10 +50,10 @@ def write_parts(
     """Write `table` into `directory` and return its manifest.
 
     Args:
-        directory: an existing, empty directory.
-        table: the rows; at most one row group of them is held in memory.
-        part_bytes: a new file begins once the current one is at least this large.
-        check: called with each row group before it is written; raises to refuse it.
+        directory: An existing, empty directory.
+        table: The rows; at most one row group of them is held in memory.
+        part_bytes: A new file begins once the current one is at least this large.
+        check: Called with each row group before it is written; raises to refuse it.
     """
     groups = _groups(table)
     pending = next(groups, table.schema.empty_table())
@@ -89,8 +89,8 @@ class Shards:
     """A finished directory of Parquet parts.
 
     Attributes:
-        path: the directory.
-        metadata: what its producer recorded.
+        path: The directory.
+        metadata: What its producer recorded.
         row_groups: (file, index in the file, rows) of every row group, in row order.
     """
 
@@ -98,7 +98,7 @@ class Shards:
         """Read the manifest and check the parts' presence and size.
 
         Raises:
-            BadData: if the manifest or a part is missing, unreadable or of another size.
+            BadData: If the manifest or a part is missing, unreadable or of another size.
         """
         self.path = Path(path)
         manifest = _read_manifest(self.path / MANIFEST)
@@ -119,14 +119,14 @@ class Shards:
         """Read one row group.
 
         Args:
-            group: its number, from 0.
-            columns: names of the columns to read; None for all.
+            group: Its number, from 0.
+            columns: Names of the columns to read; None for all.
 
         Returns:
             The rows.
 
         Raises:
-            BadData: if the file is corrupt; the message names it.
+            BadData: If the file is corrupt; the message names it.
         """
         file, index, _ = self.row_groups[group]
         try:
@@ -142,7 +142,7 @@ class Shards:
         """Read all rows in order, with one row group in memory at a time.
 
         Args:
-            columns: names of the columns to read; None for all.
+            columns: Names of the columns to read; None for all.
 
         Yields:
             One mapping per row.

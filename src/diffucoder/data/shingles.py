@@ -14,7 +14,7 @@ def word_hashes(text: str) -> np.ndarray:
     """Hash each word and punctuation mark of a text.
 
     Args:
-        text: the text; its white space is ignored.
+        text: The text; its white space is ignored.
 
     Returns:
         uint64 `[words]`.
@@ -27,8 +27,8 @@ def shingle_hashes(words: np.ndarray, size: int) -> np.ndarray:
     """Hash each run of consecutive words.
 
     Args:
-        words: word hashes, uint64 `[words]`.
-        size: length of a run.
+        words: Word hashes, uint64 `[words]`.
+        size: Length of a run.
 
     Returns:
         Sorted, distinct hashes, uint64; empty if there are fewer words than `size`.

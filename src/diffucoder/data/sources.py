@@ -17,13 +17,13 @@ def documents(sources: list[Source]) -> Iterator[Document]:
     Every source is opened, and its first document read, before this returns.
 
     Args:
-        sources: parameters of the sources.
+        sources: Parameters of the sources.
 
     Returns:
         An iterator over documents.
 
     Raises:
-        BadData: if a source is missing, empty or corrupt; the message names it.
+        BadData: If a source is missing, empty or corrupt; the message names it.
     """
     return chain.from_iterable([_not_empty(source) for source in sources])
 

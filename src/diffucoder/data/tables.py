@@ -47,6 +47,8 @@ class Table(pa.DataFrameModel):
     """A table that has no other columns than its schema names."""
 
     class Config(pa.DataFrameModel.Config):
+        """Settings of pandera."""
+
         strict = True
 
 
@@ -169,8 +171,8 @@ def frame(rows: list[dict[str, Any]], model: type[pa.DataFrameModel]) -> pd.Data
     """Make a frame with a schema's columns and types, also if it has no rows.
 
     Args:
-        rows: mappings by column.
-        model: the schema.
+        rows: Mappings by column.
+        model: The schema.
 
     Returns:
         The frame; it is not checked.

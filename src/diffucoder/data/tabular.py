@@ -22,14 +22,14 @@ def table_files(path: str | Path, endings: tuple[str, ...] = PARQUET + JSONL) ->
     """List the files of a table.
 
     Args:
-        path: a file or a folder.
-        endings: endings of file names; other files are ignored.
+        path: A file or a folder.
+        endings: Endings of file names; other files are ignored.
 
     Returns:
         The file itself, or those in the folder, sorted by name.
 
     Raises:
-        BadData: if there is none.
+        BadData: If there is none.
     """
     root = Path(path)
     if not root.exists():
@@ -45,13 +45,13 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     """Read the rows of a file.
 
     Args:
-        path: a Parquet, JSONL or gzipped JSONL file, or a JSON file with one list.
+        path: A Parquet, JSONL or gzipped JSONL file, or a JSON file with one list.
 
     Yields:
         One mapping per row.
 
     Raises:
-        BadData: if the file is not of the format that its name tells.
+        BadData: If the file is not of the format that its name tells.
     """
     file = Path(path)
     if file.name.endswith(PARQUET):
@@ -68,15 +68,15 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
     """Read the rows of a Hugging Face dataset as they arrive.
 
     Args:
-        name: name of the dataset.
-        config: name of its configuration; None for the default.
-        split: name of its split.
+        name: Name of the dataset.
+        config: Name of its configuration; None for the default.
+        split: Name of its split.
 
     Yields:
         One mapping per row.
 
     Raises:
-        BadData: if the dataset cannot be read.
+        BadData: If the dataset cannot be read.
     """
     from datasets import load_dataset
 

@@ -44,11 +44,11 @@ class SpecialIds(NamedTuple):
     """Ids of the special tokens that the stages need.
 
     Attributes:
-        mask: hides a token.
-        end_of_text: ends a document.
-        turn_start: begins a turn of a chat.
-        turn_end: ends a turn of a chat, and so a completion.
-        pad: fills a canvas after the end of a completion.
+        mask: Hides a token.
+        end_of_text: Ends a document.
+        turn_start: Begins a turn of a chat.
+        turn_end: Ends a turn of a chat, and so a completion.
+        pad: Fills a canvas after the end of a completion.
     """
 
     mask: int
@@ -62,13 +62,13 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
     """Look up the special tokens.
 
     Args:
-        tokenizer: the model's tokenizer.
+        tokenizer: The model's tokenizer.
 
     Returns:
         Their ids.
 
     Raises:
-        BadData: if the tokenizer lacks one; the message names it.
+        BadData: If the tokenizer lacks one; the message names it.
     """
     vocabulary = tokenizer.get_vocab()
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
@@ -92,8 +92,8 @@ def train(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
     Any text survives encoding and decoding unchanged; digits are single tokens.
 
     Args:
-        texts: texts to learn merges from; read once.
-        vocabulary: size of the vocabulary, special tokens and the 256 bytes included. It will be
+        texts: Texts to learn merges from; read once.
+        vocabulary: Size of the vocabulary, special tokens and the 256 bytes included. It will be
             smaller if the texts have too few pairs to merge.
 
     Returns:
@@ -123,7 +123,7 @@ def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """Give a tokenizer the special tokens, their roles and a chat template if it lacks them.
 
     Args:
-        tokenizer: any tokenizer; it is changed in place.
+        tokenizer: Any tokenizer; it is changed in place.
 
     Returns:
         The same tokenizer.
@@ -148,13 +148,13 @@ def open_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     The tokenizer of Dream and DiffuCoder is Qwen2's under a class of its own.
 
     Args:
-        path: a directory, or a name on the Hugging Face hub.
+        path: A directory, or a name on the Hugging Face hub.
 
     Returns:
         The tokenizer.
 
     Raises:
-        BadData: if it cannot be loaded.
+        BadData: If it cannot be loaded.
     """
     try:
         if get_tokenizer_config(str(path)).get("tokenizer_class") == DREAM_CLASS:
@@ -171,8 +171,8 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> It
     """Encode texts batch by batch.
 
     Args:
-        tokenizer: the model's tokenizer.
-        texts: texts; the name of a special token in them is encoded as plain text.
+        tokenizer: The model's tokenizer.
+        texts: Texts; the name of a special token in them is encoded as plain text.
 
     Yields:
         The tokens of each text.
@@ -191,14 +191,14 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Encode one user turn up to where the assistant's answer begins.
 
     Args:
-        tokenizer: the model's tokenizer, with a chat template.
-        prompt: the user's message.
+        tokenizer: The model's tokenizer, with a chat template.
+        prompt: The user's message.
 
     Returns:
         The tokens.
 
     Raises:
-        BadData: if the prompt holds the text of a special token, which would end the turn.
+        BadData: If the prompt holds the text of a special token, which would end the turn.
     """
     return encode_messages(tokenizer, [{"role": "user", "content": prompt}])
 
@@ -209,14 +209,14 @@ def encode_messages(
     """Encode a conversation up to where the assistant's next answer begins.
 
     Args:
-        tokenizer: the model's tokenizer, with a chat template.
-        messages: mappings with `role` and `content`.
+        tokenizer: The model's tokenizer, with a chat template.
+        messages: Mappings with `role` and `content`.
 
     Returns:
         The tokens.
 
     Raises:
-        BadData: if a message holds the text of a special token, which would end the turn.
+        BadData: If a message holds the text of a special token, which would end the turn.
     """
     for message in messages:
         prompt = message["role"] + message["content"]
@@ -236,7 +236,7 @@ def token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
     """Make a function that decodes single tokens.
 
     Args:
-        tokenizer: the model's tokenizer.
+        tokenizer: The model's tokenizer.
 
     Returns:
         A function from a token to its text; special tokens have their names.

@@ -1,4 +1,4 @@
-"""Directories as catalog entries: checkpoints that are moved in, and others that are copied."""
+"""Directories as catalog entries: checkpoints, which are moved in, and others, which are copied."""
 
 import os
 import shutil
@@ -13,10 +13,14 @@ from diffucoder.io.atomic import atomic_directory, is_complete, require_complete
 
 
 class DirectoryDataset(AbstractDataset[Path, Path]):
-    """A directory that is whole or not there; nodes trade its path.
+    """A directory that is whole or absent; nodes receive and return paths.
 
-    `save` takes the path of a finished directory and copies it in, `load` returns the path
-    under which the catalog keeps it.
+    `save` takes the path of a finished directory and copies it, `load` returns the path at which
+    the catalog keeps it.
+
+    Args:
+        filepath: Where the catalog keeps the directory.
+        metadata: For other tools.
 
     Example:
         ```yaml
@@ -36,16 +40,19 @@ class DirectoryDataset(AbstractDataset[Path, Path]):
         """Return the directory's path.
 
         Raises:
-            DiffucoderError: the class's `error`, if the directory is absent or half written.
+            DiffucoderError: The class's `error`, if the directory is absent or half written.
         """
         return require_complete(self._filepath, self.error, "run the pipeline that makes it again")
 
     def save(self, data: Path) -> None:
-        """Put the contents of the directory `data` in place, all or nothing.
+        """Replace the directory by a copy of `data`, completely or not at all.
+
+        Args:
+            data: A directory with files.
 
         Raises:
-            DiffucoderError: the class's `error`, if `data` is no directory with files.
-            OSError: if the disk is full; what was there before stays.
+            DiffucoderError: The class's `error`, if `data` is not a directory with files.
+            OSError: If the disk is full; what was there before stays.
         """
         self._put(Path(data), shutil.copy2)
 
@@ -84,20 +91,23 @@ class CheckpointDataset(DirectoryDataset):
     error = BadCheckpoint
 
     def save(self, data: Path) -> None:
-        """Move the directory `data` in, all or nothing.
+        """Replace the directory by `data`, completely or not at all; `data` is gone afterwards.
+
+        Args:
+            data: A directory with files.
 
         Raises:
-            BadCheckpoint: if `data` is no directory with files.
-            OSError: if the disk is full; `data` and what was there before stay.
+            BadCheckpoint: If `data` is not a directory with files.
+            OSError: If the disk is full; `data` and what was there before stay.
         """
         self._put(Path(data), _link_or_copy)
         shutil.rmtree(data)
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """A second name for the file where the file system can: no second copy of large weights.
+    """Give a file a second name, or copy it if the file system cannot.
 
-    The source's name is removed afterwards, so nobody writes to the one through the other.
+    So large weights are not copied. The first name is removed afterwards.
     """
     try:
         os.link(Path(source).resolve(strict=True), target)

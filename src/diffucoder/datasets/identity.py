@@ -1,4 +1,4 @@
-"""What a file or directory holds, as a short text: equal contents, equal digest."""
+"""Digests of files and directories: equal contents have equal digests."""
 
 import hashlib
 import os
@@ -7,7 +7,14 @@ from pathlib import Path
 
 
 def local_path(dataset: object) -> Path | None:
-    """Where a catalog entry keeps its data; None if that is in memory or on another machine."""
+    """Locate the data of a catalog entry.
+
+    Args:
+        dataset: A Kedro dataset.
+
+    Returns:
+        Its path on this machine; None if it is kept in memory or on another machine.
+    """
     path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
     if path is None or getattr(dataset, "_protocol", "file") != "file":
         return None
@@ -15,9 +22,13 @@ def local_path(dataset: object) -> Path | None:
 
 
 def signature(path: Path) -> str:
-    """Digest of names, sizes and times of change of all files at `path`.
+    """Hash names, sizes and modification times of all files at a path.
 
-    It is cheap, and changes whenever somebody wrote there.
+    Args:
+        path: A file or a directory.
+
+    Returns:
+        A hash that is quick to compute and changes with every write.
     """
     lines = [
         f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}"
@@ -27,9 +38,15 @@ def signature(path: Path) -> str:
 
 
 def digest(path: Path) -> str:
-    """Hash of the contents and relative names of all files at `path`.
+    """Hash contents and relative names of all files at a path.
 
-    Reading is skipped while `signature` says that nothing was written since the last call.
+    Files are not read again while their `signature` is that of the last call.
+
+    Args:
+        path: A file or a directory.
+
+    Returns:
+        The SHA-256 digest in hexadecimal.
     """
     return _digest(path, signature(path))
 
@@ -47,5 +64,5 @@ def _files(path: Path) -> list[tuple[str, Path]]:
     """Relative name and path of every file, sorted by name."""
     if path.is_file():
         return [("", path)]
-    found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    return sorted((file.relative_to(path).as_posix(), file) for file in found)
+    files = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return sorted((file.relative_to(path).as_posix(), file) for file in files)

@@ -34,10 +34,10 @@ class ParquetShardsDataset(AbstractDataset[Rows, Shards]):
         """Describe the dataset.
 
         Args:
-            filepath: the directory.
-            schema: import path of the pandera model that every written row group must fit.
-            part_bytes: a new part begins after about this many bytes.
-            metadata: of Kedro-Viz; not used here.
+            filepath: The directory.
+            schema: Import path of the pandera model that every written row group must fit.
+            part_bytes: A new part begins after about this many bytes.
+            metadata: Of Kedro-Viz; not used here.
         """
         self._path = Path(filepath)
         self._schema = schema
@@ -48,8 +48,8 @@ class ParquetShardsDataset(AbstractDataset[Rows, Shards]):
         """Write all rows beside the directory, then put them in its place.
 
         Raises:
-            BadData: if a row does not fit the schema.
-            DiffucoderError: if the disk is full or cannot be written. In both cases what was
+            BadData: If a row does not fit the schema.
+            DiffucoderError: If the disk is full or cannot be written. In both cases what was
                 there before stays.
         """
         check = partial(_fit, self._path, load_obj(self._schema))
@@ -66,7 +66,7 @@ class ParquetShardsDataset(AbstractDataset[Rows, Shards]):
         """Open the directory.
 
         Raises:
-            BadData: if it is missing, half written, or a part has another size than recorded.
+            BadData: If it is missing, half written, or a part has another size than recorded.
         """
         return Shards(require_complete(self._path, BadData, REMEDY))
 

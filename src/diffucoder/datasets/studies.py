@@ -21,9 +21,9 @@ class StudiesDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
     A file older than what it was made from speaks of something else, and counts as absent.
 
     Args:
-        path: folder on this machine with `.parquet` tables and `.json` figures.
-        after: a file on this machine that must be there and not be newer.
-        metadata: for other tools.
+        path: Folder on this machine with `.parquet` tables and `.json` figures.
+        after: A file on this machine that must be there and not be newer.
+        metadata: For other tools.
     """
 
     def __init__(self, path: str, after: str, metadata: dict[str, Any] | None = None) -> None:

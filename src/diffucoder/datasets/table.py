@@ -23,7 +23,7 @@ class TableDataset(ParquetDataset):
         """Write the table, all or nothing where it is kept on this machine.
 
         Raises:
-            OSError: if the disk is full; what was there before stays.
+            OSError: If the disk is full; what was there before stays.
         """
         target = local_path(self)
         if target is None:

@@ -14,20 +14,23 @@ COMPLETE = "COMPLETE"
 
 
 def is_complete(path: Path | str) -> bool:
-    """Whether `path` is a directory that was written to its end."""
+    """Check whether `path` is a directory that was written completely."""
     return (Path(path) / COMPLETE).is_file()
 
 
 def require_complete(path: Path | str, error: type[DiffucoderError], remedy: str) -> Path:
-    """Return `path` as a `Path` if the directory is whole.
+    """Check that a directory was written completely.
 
     Args:
-        path: directory that `atomic_directory` made.
-        error: what to raise otherwise, a `diffucoder.errors` class.
-        remedy: what the user can do, ends the message.
+        path: A directory that `atomic_directory` made.
+        error: The class to raise otherwise, one of `diffucoder.errors`.
+        remedy: What the user can do; the end of the message.
+
+    Returns:
+        The directory.
 
     Raises:
-        DiffucoderError: as `error`, if the directory is absent or lacks its marker.
+        DiffucoderError: As `error`, if the directory is absent or lacks its marker.
     """
     directory = Path(path)
     if not directory.is_dir():
@@ -42,12 +45,18 @@ def require_complete(path: Path | str, error: type[DiffucoderError], remedy: str
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield the path of a file to write that replaces `path` when the block ends well.
+    """Write a file that replaces `path` when the block succeeds.
 
-    When the block raises, what was at `path` before is untouched.
+    If the block raises, what was at `path` before is unchanged.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The path to write to.
 
     Raises:
-        OSError: if the disk is full or cannot be written.
+        OSError: If the disk is full or cannot be written.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +72,20 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
-    """Yield an empty directory beside `path` that replaces it when the block ends well.
+    """Fill a directory that replaces `path` when the block succeeds.
 
     All files are on the disk before the marker `COMPLETE` is written, and the marker is
-    written before the directory gets its name. When the block raises, what was at `path`
-    before is untouched and the new directory is removed.
+    written before the directory gets its name. If the block raises, what was at `path` before is
+    unchanged, and the new directory is removed.
+
+    Args:
+        path: The directory.
+
+    Yields:
+        An empty directory to fill.
 
     Raises:
-        OSError: if the disk is full or cannot be written.
+        OSError: If the disk is full or cannot be written.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

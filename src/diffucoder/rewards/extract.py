@@ -1,4 +1,4 @@
-"""Code in a completion: which block is meant, and whether it parses."""
+"""Extraction of code from a completion, and whether it parses."""
 
 import ast
 import re
@@ -13,12 +13,19 @@ _PYTHON = {"python", "py", "python3", "py3"}
 
 
 def extract_code(text: str) -> str | None:
-    """The code in a completion, or None when it has no fenced block of Python.
+    """Extract the code of a completion.
 
     Blocks tagged `python` or `py` are Python, and so are blocks without a tag when there is none
     with one. A fence that is never closed reaches to the end of the text. Of several blocks the
-    longest counts, those that parse and define something before those that only parse, and
-    those before the rest: prose around it and examples of its use do not.
+    longest is taken; blocks that parse and define something go before those that only parse, and
+    these before the rest.
+
+    Args:
+        text: The completion.
+
+    Returns:
+        The code without its fences and common indentation; None if there is no fenced block of
+        Python.
     """
     blocks = [(tag, code) for tag, code in _blocks(text) if code.strip()]
     tagged = [code for tag, code in blocks if tag in _PYTHON]
@@ -27,9 +34,15 @@ def extract_code(text: str) -> str | None:
 
 
 def format_reward(text: str) -> float:
-    """0 without a fenced block of Python, 0.5 when it does not parse, 1 when it does.
+    """Reward a completion for its format.
 
     Source: the format reward of DiffuCoder (arXiv 2506.20639, section 5).
+
+    Args:
+        text: The completion.
+
+    Returns:
+        0 without a fenced block of Python, 0.5 for one that does not parse, 1 for one that does.
     """
     code = extract_code(text)
     if code is None:

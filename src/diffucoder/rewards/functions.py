@@ -14,13 +14,13 @@ from diffucoder.sandbox import Verdict
 
 @dataclass(frozen=True)
 class RewardRecord:
-    """All that a reward may look at.
+    """What a reward function may look at.
 
     Attributes:
-        prompt: what the user said.
-        completion: the model's text.
-        code: what was extracted from it, or None.
-        verdict: what the sandbox found when it ran `code` against the problem's tests.
+        prompt: What the user asked.
+        completion: The model's text.
+        code: What was extracted from it, or None.
+        verdict: The sandbox's verdict on `code` and the problem's tests.
     """
 
     prompt: str
@@ -33,34 +33,34 @@ RewardFunction = Callable[[RewardRecord], float]
 
 
 def tests_passed(record: RewardRecord) -> float:
-    """Share of the unit tests passed, 0 to 1; 0 when the completion has no code block."""
+    """Share of the unit tests that pass, 0 to 1; 0 if the completion has no code block."""
     return record.verdict.pass_rate if record.code is not None else 0.0
 
 
 def code_format(record: RewardRecord) -> float:
-    """0 without a fenced block, 0.5 for one with a syntax error, 1 for one that parses."""
+    """0 without a fenced block of Python, 0.5 for one that does not parse, 1 for one that does."""
     return extract.format_reward(record.completion)
 
 
 def brevity(record: RewardRecord) -> float:
-    """1 for an empty completion, half as much for every 100 characters."""
+    """1 for an empty completion, halved with every 100 characters."""
     return 0.5 ** (len(record.completion) / 100)
 
 
 def score(
     records: Sequence[RewardRecord], rewards: RewardParams
 ) -> tuple[list[float], list[dict[str, float]]]:
-    """The weighted sum of all rewards for each record, and its parts.
+    """Compute the weighted sum of all rewards for each record.
 
     Args:
-        records: one for each completion.
-        rewards: functions by import path, with their weights.
+        records: One per completion.
+        rewards: Functions by import path, with their weights.
 
     Returns:
-        Totals, and for each record the value of each part before its weight.
+        The sums, and for each record the value of each reward before its weight.
 
     Raises:
-        BadParameters: if a function cannot be imported, raises, or gives something other than a
+        BadParameters: If a function cannot be imported, raises, or gives something other than a
             finite number.
     """
     functions = resolve_all(rewards)
@@ -75,21 +75,33 @@ def score(
 
 
 def resolve_all(rewards: RewardParams) -> dict[str, RewardFunction]:
-    """The function of each reward, by its name.
+    """Import the function of each reward.
+
+    Args:
+        rewards: Functions by import path.
+
+    Returns:
+        The functions, by the rewards' names.
 
     Raises:
-        BadParameters: if there is no such function.
+        BadParameters: If there is no such function.
     """
     return {name: resolve(term.function) for name, term in rewards.terms.items()}
 
 
 def resolve(path: str) -> RewardFunction:
-    """Import a reward function from `package.module.function`.
+    """Import a reward function.
+
+    Args:
+        path: `package.module.function`.
+
+    Returns:
+        The function.
 
     Raises:
-        BadParameters: if there is no such function.
+        BadParameters: If there is no such function.
     """
-    function = load_object(path, "reward function")
+    function: RewardFunction = load_object(path, "reward function")
     if not callable(function):
         raise BadParameters(
             f"reward function {path!r} is of type {type(function).__name__}: name a function"

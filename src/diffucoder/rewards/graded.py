@@ -7,17 +7,24 @@ from diffucoder.rewards.functions import RewardRecord
 
 # CodeRL's four grades, as RLTF's released code has them (`get_reward_from_error_type`).
 NOT_COMPILED, NOT_RUN, WRONG, PASSED = -1.0, -0.6, -0.3, 1.0
-# Penalty on the tokens that an error is laid to; RLTF's code leaves its weight to an option. Here
-# it is what separates a failure to run from a wrong result.
+# Penalty on the tokens that caused an error. RLTF's code has an option for its weight; here it is
+# the difference between a failure to run and a wrong result.
 FAULT = NOT_RUN - WRONG
 
 
 def coarse(record: RewardRecord) -> float:
-    """-1 for what does not compile, -0.6 for what fails to run, -0.3 for wrong results, 1 passed.
+    """Grade a completion by its verdict.
 
-    No code block counts as not compiled. Everything but a false assertion that ends a test
-    (exception, time, memory, a denied call, a crash) counts as a failure to run. Source: CodeRL;
-    RLTF (coarse-grained feedback) and StepCoder take it over.
+    Everything but a false assertion that ends a test (exception, time, memory, a denied call, a
+    crash) counts as a failure to run. Source: CodeRL; also used by RLTF (coarse-grained feedback)
+    and StepCoder.
+
+    Args:
+        record: The completion and its verdict.
+
+    Returns:
+        -1 if there is no code or it does not compile, -0.6 if it fails to run, -0.3 for wrong
+        results, 1 if it passes.
     """
     if record.code is None or parse(record.code) is None:
         return NOT_COMPILED
@@ -26,10 +33,16 @@ def coarse(record: RewardRecord) -> float:
 
 
 def graded(record: RewardRecord) -> float:
-    """As `coarse`, but wrong results are worth -0.3 + 1.3 * (share of tests passed).
+    """Grade as `coarse`, but wrong results by the share of tests passed.
 
-    So what compiles and runs is graded by how much of it is right, from -0.3 to 1. Source: RLTF,
-    adaptive feedback. What fails to run stays at -0.6 however many tests went before.
+    Source: RLTF, adaptive feedback. A program that fails to run gets -0.6 regardless of the number
+    of tests that it passed before.
+
+    Args:
+        record: The completion and its verdict.
+
+    Returns:
+        As `coarse`; for wrong results -0.3 + 1.3 * (share of tests passed).
     """
     grade = coarse(record)
     if grade != WRONG:
@@ -38,9 +51,13 @@ def graded(record: RewardRecord) -> float:
 
 
 def line_at_fault(record: RewardRecord) -> int | None:
-    """The line of the code, from 1, that an error is laid to; None where no single one is.
+    """Find the line that caused an error.
 
-    A test that merely got a wrong result blames no line; nor does an error with no known place.
+    Args:
+        record: The completion and its verdict.
+
+    Returns:
+        Line of the code, from 1; None for a wrong result, or an error without a known line.
     """
     if record.code is None or record.verdict.status in ("passed", "failed"):
         return None
@@ -48,16 +65,19 @@ def line_at_fault(record: RewardRecord) -> int | None:
 
 
 def fault_penalties(record: RewardRecord, lines: Sequence[int | None]) -> list[float]:
-    """What each token earns beside the reward of its completion: `FAULT` or 0.
+    """Penalise tokens, in addition to the reward of their completion.
 
-    Where the line at fault is known its tokens are blamed; where an error has no known place,
-    all tokens of the code are. Source: RLTF, fine-grained feedback (its error classes U_line and
+    The tokens of the line at fault are penalised; if an error has no known line, all tokens of the
+    code are. Source: RLTF, fine-grained feedback (its error classes U_line and
     U_global; wrong results and passes are here in U_ignore).
 
     Args:
-        record: the completion and its verdict.
-        lines: for each token the line of the code it belongs to, from 1; None outside
+        record: The completion and its verdict.
+        lines: For each token the line of the code it belongs to, from 1; None outside
             (`diffucoder.rewards.spans.lines_of_tokens`).
+
+    Returns:
+        `FAULT` or 0 per token.
     """
     if record.code is None or record.verdict.status in ("passed", "failed"):
         return [0.0] * len(lines)

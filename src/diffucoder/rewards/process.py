@@ -10,6 +10,7 @@ import ast
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from diffucoder.data.problems import Problem
 from diffucoder.data.python_source import parse
@@ -32,7 +33,7 @@ class Prefix:
 
 
 def prefixes(code: str, entry_point: str) -> list[Prefix]:
-    """The prefixes of a program, from the shortest; none where it does not parse.
+    """Cut a program off after each of its statements.
 
     Each ends after one statement that has no body, at any depth, from the first in the
     definition of the entry point on: earlier there is nothing that tests could call. Branches
@@ -41,27 +42,38 @@ def prefixes(code: str, entry_point: str) -> list[Prefix]:
     Args:
         code: The program.
         entry_point: The function under test.
+
+    Returns:
+        The prefixes, from the shortest; none if the program does not parse.
     """
     tree = parse(code)
     if tree is None:
         return []
-    found = []
+    cuts = []
     for line in sorted({node.end_lineno or 0 for node in ast.walk(tree) if _is_leaf(node)}):
         cutter = _Cutter(line)
         cut = cutter.visit(copy.deepcopy(tree))
         if any(getattr(node, "name", None) == entry_point for node in cut.body):
             source = ast.unparse(ast.fix_missing_locations(cut))
-            found.append(Prefix(line, source, cutter.cuts_loop))
-    return found
+            cuts.append(Prefix(line, source, cutter.cuts_loop))
+    return cuts
 
 
 def prefix_programs(code: str, problem: Problem) -> list[Program]:
-    """A program for the sandbox for each of `prefixes(code, problem.entry_point)`, in order."""
+    """Make programs for the sandbox of a program's prefixes.
+
+    Args:
+        code: The program.
+        problem: The problem it should solve.
+
+    Returns:
+        One program per prefix, in the order of `prefixes`.
+    """
     return [problem.program(prefix.source) for prefix in prefixes(code, problem.entry_point)]
 
 
 def line_rewards(code: str, entry_point: str, verdicts: Sequence[Verdict]) -> dict[int, float]:
-    """For each line on which a statement ends: 1 while prefixes run, 0 from the first that fails.
+    """Reward lines on which a statement ends: 1 while prefixes run, 0 from the first that fails.
 
     Args:
         code: The program.
@@ -89,14 +101,21 @@ def _runs(prefix: Prefix, verdict: Verdict) -> bool:
     """Whether a prefix does nothing worse than to give wrong results."""
     if verdict.status == "timeout":
         return prefix.cuts_loop
-    # An error with no place in the code is the test's own, over an early None.
+    # An error without a line of the code is the test's own, caused by an early None.
     return verdict.status in ("passed", "failed") or (
         verdict.status == "error" and verdict.line is None
     )
 
 
 def process_reward(rewards: dict[int, float]) -> float:
-    """The share of a program's prefixes that run before the first failure; 0 without any."""
+    """Average the rewards of lines.
+
+    Args:
+        rewards: Rewards by line (`line_rewards`).
+
+    Returns:
+        Share of the program's prefixes that run before the first failure, 0 to 1; 0 without any.
+    """
     return sum(rewards.values()) / len(rewards) if rewards else 0.0
 
 
@@ -111,18 +130,18 @@ class _Cutter(ast.NodeTransformer):
         for name in ("body", "orelse", "finalbody"):
             block = getattr(node, name, None)
             if isinstance(block, list):
-                kept = [self.visit(part) for part in block if part.lineno <= self.line]
-                self.cuts_loop |= isinstance(node, ast.While) and len(kept) < len(block)
-                setattr(node, name, kept)
+                before = [self.visit(part) for part in block if part.lineno <= self.line]
+                self.cuts_loop |= isinstance(node, ast.While) and len(before) < len(block)
+                setattr(node, name, before)
         for name in ("handlers", "cases"):
             if isinstance(clauses := getattr(node, name, None), list):
                 setattr(node, name, [clause for clause in map(self.visit, clauses) if clause.body])
         if isinstance(node, ast.Try) and not node.handlers and not node.finalbody:
-            # A try without its clauses is no program; what it guards is.
+            # A try without its clauses is not valid; its body is.
             return ast.If(test=ast.Constant(True), body=node.body, orelse=[])
         return node
 
 
-def _is_leaf(node: ast.AST) -> bool:
+def _is_leaf(node: ast.AST) -> TypeGuard[ast.stmt]:
     has_parts = getattr(node, "body", None) or getattr(node, "cases", None)
     return isinstance(node, ast.stmt) and not has_parts

@@ -1,9 +1,9 @@
-"""EvalPlus's way from a text to a program: what parses in it, cut down to what is needed.
+"""EvalPlus's sanitisation: the part of a text that parses, reduced to what is needed.
 
 Source: the rules of `evalplus.sanitize` (github.com/evalplus/evalplus, Liu et al., arXiv
 2305.01210): the longest span of lines that parses, then its imports and the definitions that the
-entry point reaches. It keeps more programs alive in two places: a definition with decorators, and
-a function without a return statement that is the only one of its name.
+entry point reaches. It keeps two kinds of definitions that those drop: one with decorators, and a
+function without a return statement that is the only one of its name.
 """
 
 import ast
@@ -15,16 +15,16 @@ _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 
 
 def sanitise(text: str, entry_point: str | None = None) -> str | None:
-    """The program in a text with prose, fences, examples and drafts around it.
+    """Extract the program from a text with prose, fences, examples and drafts around it.
 
     Args:
-        text: a completion, or a prompt and its continuation.
-        entry_point: the function whose definition, and all it names, is kept; None keeps every
-            definition.
+        text: A completion, or a prompt and its continuation.
+        entry_point: The function whose definition is kept, with all that it names; None keeps
+            every definition.
 
     Returns:
-        Imports and definitions, in the order of the text; the whole span that parses where it
-        has neither; None where nothing parses.
+        Imports and definitions, in the order of the text; the whole span that parses if it has
+        neither; None if nothing parses.
     """
     span = longest_program(text)
     if span is None:
@@ -32,17 +32,23 @@ def sanitise(text: str, entry_point: str | None = None) -> str | None:
     statements = ast.parse(span).body
     imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
     definitions = _first_definitions(statements)
-    wanted = definitions if entry_point is None else _reachable(entry_point, definitions)
-    kept = {id(node) for node in [*imports, *(definitions[name] for name in wanted)]}
+    names = definitions if entry_point is None else _reachable(entry_point, definitions)
+    needed = {id(node) for node in [*imports, *(definitions[name] for name in names)]}
     lines = span.split("\n")
-    return "\n".join(_source(lines, node) for node in statements if id(node) in kept) or span
+    return "\n".join(_source(lines, node) for node in statements if id(node) in needed) or span
 
 
 def longest_program(text: str) -> str | None:
-    """The span of lines of a text that parses and has most lines that are not blank.
+    """Find the span of lines that parses and has the most lines that are not blank.
 
-    The first of equally long ones. Takes one parse for each line and each error, not one for
-    each pair of lines: where a span fails at some line, so does every longer one.
+    Takes one parse per line and per error, not one per pair of lines: if a span fails at some
+    line, so does every longer one.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The first of the longest spans; None if no line parses.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     # filled[i]: lines before line i that are not blank.
@@ -81,7 +87,7 @@ def _error_line(code: str) -> int | None:
         except SyntaxError as error:
             return max(error.lineno or 1, 1)
         except (ValueError, RecursionError, MemoryError):
-            # A null byte, or nesting beyond the parser's own limits; where, it does not say.
+            # A null byte, or nesting beyond the parser's limits; the error does not tell where.
             return code.count("\n") + 1
     return None
 
@@ -89,15 +95,15 @@ def _error_line(code: str) -> int | None:
 def _first_definitions(statements: Sequence[ast.stmt]) -> dict[str, ast.stmt]:
     """The first definition of each name; a function that returns goes before one that does not.
 
-    A prompt's function with nothing but a docstring is thereby not the one that is kept.
+    So a function of the prompt that has only a docstring is not the one that is kept.
     """
-    found: dict[str, ast.stmt] = {}
+    definitions: dict[str, ast.stmt] = {}
     for node in statements:
         for name in _names(node):
-            stub = found.get(name)
+            stub = definitions.get(name)
             if stub is None or (not _gives(stub) and isinstance(node, _FUNCTIONS) and _gives(node)):
-                found[name] = node
-    return found
+                definitions[name] = node
+    return definitions
 
 
 def _names(node: ast.stmt) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which line of the code each token of a completion belongs to."""
+"""The line of the code that each token of a completion belongs to."""
 
 import re
 from collections.abc import Sequence
@@ -6,10 +6,13 @@ from itertools import accumulate, pairwise
 
 
 def token_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """Where each token stands in the text that the tokens spell: (start, end) in characters.
+    """Locate tokens in the text that they form.
 
     Args:
-        pieces: the text of each token.
+        pieces: The text of each token.
+
+    Returns:
+        (start, end) of each token, in characters.
     """
     return list(pairwise(accumulate(map(len, pieces), initial=0)))
 
@@ -17,15 +20,18 @@ def token_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
 def lines_of_tokens(
     text: str, code: str | None, spans: Sequence[tuple[int, int]]
 ) -> list[int | None]:
-    """For each token the line of the code, from 1, in which it begins; None outside the code.
+    """Map tokens to lines of the code.
 
-    A line reaches over its indentation to its line break, which belongs to it. A token of no
-    characters belongs to no line.
+    A line includes its indentation and its line break. A token without characters belongs to no
+    line.
 
     Args:
-        text: the completion.
-        code: what was extracted from it; its lines may be indented further in the text.
+        text: The completion.
+        code: The code extracted from it; its lines may be indented further in the text.
         spans: (start, end) of each token in the text.
+
+    Returns:
+        For each token the line in which it begins, from 1; None outside the code.
     """
     starts = _line_starts(text, code) if code else []
     lines: list[int | None] = []
@@ -38,13 +44,13 @@ def lines_of_tokens(
 def _line_starts(text: str, code: str) -> list[int]:
     """Where each line of the code starts in the text, and where the last one ends."""
     written = [line.strip() for line in code.rstrip().splitlines()]
-    # Extraction takes common indentation away and makes line breaks uniform.
+    # Extraction removes common indentation and makes line breaks uniform.
     pattern = r"[ \t]*\r?\n".join(rf"[ \t]*{re.escape(line)}" for line in written)
-    # The last place: a model that quotes its code ends with the code itself.
-    places = list(re.finditer(pattern, text))
-    if not places:
+    # The last match: a model that quotes its code ends with the code itself.
+    matches = list(re.finditer(pattern, text))
+    if not matches:
         return []
-    start, end = places[-1].span()
-    breaks = [start + found.end() for found in re.finditer("\n", text[start:end])]
+    start, end = matches[-1].span()
+    breaks = [start + match.end() for match in re.finditer("\n", text[start:end])]
     after = text.find("\n", end)
     return [start, *breaks, len(text) if after < 0 else after + 1]

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from diffucoder.data.python_source import parse
 
@@ -9,11 +10,11 @@ from diffucoder.data.python_source import parse
 def executed_mask(
     code: str | None, executed_lines: Sequence[int] | None, lines: Sequence[int | None]
 ) -> list[bool]:
-    """Which tokens take part in the loss: all but those of statements that never ran.
+    """Select the tokens that take part in the loss: all but those of statements that never ran.
 
     A statement ran if any of its own lines did. Tokens outside statements (prose, fences,
     comments, blank lines, `else:`) stay, and so do statements that leave no trace when they are
-    executed, such as docstrings. All stay where the lines that ran are not known or the code does
+    executed, such as docstrings. All stay if the lines that ran are not known, or the code does
     not parse.
 
     Args:
@@ -39,13 +40,19 @@ def executed_mask(
 
 
 def statements(tree: ast.Module) -> Iterator[tuple[int, int, ast.stmt]]:
-    """(first line, last line, node) of each statement, in the order of the source.
+    """List the statements of a program, in the order of the source.
 
     A compound statement owns its decorators and its header, down to the line before its body;
-    the statements in the body stand on their own.
+    the statements in the body count by themselves.
+
+    Args:
+        tree: The program.
+
+    Yields:
+        (first line, last line, node), lines from 1.
     """
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-    for node in sorted(found, key=lambda node: (node.lineno, node.col_offset)):
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
         decorators = getattr(node, "decorator_list", [])
         first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
         body = getattr(node, "body", None) or getattr(node, "cases", None)
@@ -55,9 +62,10 @@ def statements(tree: ast.Module) -> Iterator[tuple[int, int, ast.stmt]]:
 
 
 def _first_line(node: ast.AST) -> int:
-    place = getattr(node, "pattern", node)
+    # The clause of a match begins with its pattern and has no line of its own.
+    begin: Any = getattr(node, "pattern", node)
     decorators = getattr(node, "decorator_list", [])
-    return min([place.lineno, *(decorator.lineno for decorator in decorators)])
+    return min([begin.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _is_silent(node: ast.stmt) -> bool:

@@ -25,13 +25,13 @@ class Submission(NamedTuple):
     """A program that waits for a worker.
 
     Attributes:
-        index: Its place among the programs of one call.
+        position: Its place among the programs of one call, from 0.
         program: The program.
         executed_lines: Whether the verdict shall name the lines that ran.
         replies: Queue for its verdict, or for the error that prevented one.
     """
 
-    index: int
+    position: int
     program: Program
     executed_lines: bool
     replies: Replies
@@ -205,12 +205,12 @@ class Sandbox:
             return
         started.put(None)
         while (submission := self._submissions.get()) is not None:
-            index, program, executed_lines, replies = submission
+            position, program, executed_lines, replies = submission
             try:
                 worker, verdict = self._judge(worker, program, executed_lines)
-                replies.put((index, verdict))
+                replies.put((position, verdict))
             except BaseException as error:
-                replies.put((index, error))
+                replies.put((position, error))
         self._stop(worker)
 
     def _judge(

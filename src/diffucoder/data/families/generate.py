@@ -17,14 +17,14 @@ def generate(params: ProblemsParams, seed: int) -> list[Problem]:
     """Draw the problems of all splits; a composition is in one split only.
 
     Args:
-        params: shares of the families, and how many compositions each split gets.
-        seed: random seed.
+        params: Shares of the families, and how many compositions each split gets.
+        seed: Random seed.
 
     Returns:
         Problems in the order of the splits.
 
     Raises:
-        BadParameters: if the families hold too few compositions.
+        BadParameters: If the families hold too few compositions.
     """
     random = Random(f"problems {seed}")
     tasks = draw_tasks(
@@ -61,9 +61,9 @@ def instruction_pairs(
     learning against unit tests can correct.
 
     Args:
-        problems: problems of any split and source; only generated `sft` ones are used.
-        params: the number of pairs per problem, and the share of mistakes.
-        seed: random seed.
+        problems: Problems of any split and source; only generated `sft` ones are used.
+        params: The number of pairs per problem, and the share of mistakes.
+        seed: Random seed.
 
     Returns:
         Rows with `pair_id`, `problem_id`, `composition`, `prompt`, `response`, `flawed`.

@@ -17,12 +17,12 @@ class Part:
     """One choice for one slot of a task.
 
     Attributes:
-        key: name in a composition.
-        wordings: equivalent phrasings.
-        code: the right code.
-        mistake: common wrong code; None for a part without one.
-        constants: the values that `{k}` takes; empty where the part has no constant.
-        inputs: for a source, the kind of input that tests draw, a key of `inputs.GENERATORS`.
+        key: Name in a composition.
+        wordings: Equivalent phrasings.
+        code: The right code.
+        mistake: Common wrong code; None for a part without one.
+        constants: The values that `{k}` takes; empty where the part has no constant.
+        inputs: For a source, the kind of input that tests draw, a key of `inputs.GENERATORS`.
     """
 
     key: str
@@ -38,13 +38,13 @@ class Family:
     """The parts that fit together.
 
     Attributes:
-        name: name of the family.
-        argument: name of the function's argument.
-        element: name of the loop variable.
-        sources: parts that name what the loop runs over.
-        filters: parts that choose elements.
-        maps: parts that transform each element.
-        aggregates: parts that combine all elements.
+        name: Name of the family.
+        argument: Name of the function's argument.
+        element: Name of the loop variable.
+        sources: Parts that name what the loop runs over.
+        filters: Parts that choose elements.
+        maps: Parts that transform each element.
+        aggregates: Parts that combine all elements.
     """
 
     name: str

@@ -22,8 +22,8 @@ class Choice:
     """A part with one of its constants.
 
     Attributes:
-        part: the part.
-        constant: its constant; None for a part without constants.
+        part: The part.
+        constant: Its constant; None for a part without constants.
     """
 
     part: Part
@@ -40,8 +40,8 @@ class GeneratedTask:
     """One composition of parts.
 
     Attributes:
-        family: the family of its parts.
-        choices: a choice for each slot, in the order of `SLOTS`.
+        family: The family of its parts.
+        choices: A choice for each slot, in the order of `SLOTS`.
     """
 
     family: Family
@@ -60,7 +60,7 @@ class GeneratedTask:
         """Write the function's source.
 
         Args:
-            mistaken: indices of the slots at which it makes the common mistake.
+            mistaken: Indices of the slots at which it makes the common mistake.
 
         Returns:
             Source of the function `ENTRY_POINT`.
@@ -85,7 +85,7 @@ class GeneratedTask:
         """Write the instruction in words.
 
         Args:
-            random: draws a wording for each part.
+            random: Draws a wording for each part.
 
         Returns:
             The instruction.
@@ -117,15 +117,15 @@ def draw_tasks(shares: Mapping[str, float], count: int, random: Random) -> list[
     without.
 
     Args:
-        shares: share of each family, by name; they need not sum to 1.
-        count: number of compositions.
-        random: source of the draws.
+        shares: Share of each family, by name; they need not sum to 1.
+        count: Number of compositions.
+        random: Source of the draws.
 
     Returns:
         The compositions, each family as often as its share says.
 
     Raises:
-        BadParameters: if a family's share is more than 80 % of its compositions.
+        BadParameters: If a family's share is more than 80 % of its compositions.
     """
     tasks: dict[str, GeneratedTask] = {}
     for name, quota in _quotas(shares, count).items():

@@ -19,9 +19,9 @@ def discriminating_tests(task: GeneratedTask, count: int, random: Random) -> lis
     any program is right, is not chosen twice.
 
     Args:
-        task: the task to test.
-        count: number of asserts.
-        random: source of the inputs.
+        task: The task to test.
+        count: Number of asserts.
+        random: Source of the inputs.
 
     Returns:
         The asserts; fewer than `count` if too few distinct inputs were drawn.

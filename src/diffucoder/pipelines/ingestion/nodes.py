@@ -37,17 +37,17 @@ def make_problems(
     """Generate and read problems; keep those whose reference passes its own tests.
 
     Args:
-        problems: what to generate, and files to read.
-        ingestion: decontamination, and the sandbox's limits.
-        seed: random seed.
+        problems: What to generate, and files to read.
+        ingestion: Decontamination, and the sandbox's limits.
+        seed: Random seed.
 
     Returns:
         The problems, and those left out with the reason.
 
     Raises:
-        BadData: if a file cannot be used, a pair file is absent, or a composition is in two
+        BadData: If a file cannot be used, a pair file is absent, or a composition is in two
             splits.
-        SandboxUnavailable: if references cannot be run safely on this machine.
+        SandboxUnavailable: If references cannot be run safely on this machine.
     """
     from diffucoder.tracking import tag_active_run
 
@@ -90,16 +90,16 @@ def make_instruction_pairs(
     """Make instruction pairs from the problems, and read those in files.
 
     Args:
-        problems: the problem table.
-        params: pairs per problem, the share of mistakes, and files to read.
-        ingestion: decontamination.
-        seed: random seed.
+        problems: The problem table.
+        params: Pairs per problem, the share of mistakes, and files to read.
+        ingestion: Decontamination.
+        seed: Random seed.
 
     Returns:
         The pairs, and those from files that quote an evaluation problem.
 
     Raises:
-        BadData: if a file cannot be used, or no pair is left.
+        BadData: If a file cannot be used, or no pair is left.
     """
     from diffucoder.data.instructions import read_pairs
 
@@ -129,13 +129,13 @@ def read_documents(ingestion: IngestionParams) -> Rows:
     """Stream the documents of all sources.
 
     Args:
-        ingestion: the sources.
+        ingestion: The sources.
 
     Returns:
         The table of documents.
 
     Raises:
-        BadData: if a source is missing or empty, before anything is written.
+        BadData: If a source is missing or empty, before anything is written.
     """
     documents = track(sources.documents(ingestion.sources), "reading documents")
     return Rows(tables.DOCUMENTS, map(screening.as_row, documents))
@@ -147,9 +147,9 @@ def find_rejected_documents(
     """Stream a record of every document to leave out.
 
     Args:
-        documents: all documents.
-        problems: the problem table, whose measuring splits must not be quoted.
-        ingestion: filters, decontamination and deduplication.
+        documents: All documents.
+        problems: The problem table, whose measuring splits must not be quoted.
+        ingestion: Filters, decontamination and deduplication.
 
     Returns:
         The table of rejected documents.
@@ -164,8 +164,8 @@ def drop_rejected_documents(documents: Shards, rejected_documents: Shards) -> Ro
     """Stream the documents that no step rejected.
 
     Args:
-        documents: all documents.
-        rejected_documents: those to leave out.
+        documents: All documents.
+        rejected_documents: Those to leave out.
 
     Returns:
         The table of clean documents.
@@ -180,9 +180,9 @@ def make_tokenizer(
     """Train a tokenizer, or load one and add the special tokens that it lacks.
 
     Args:
-        clean_documents: code to learn from.
-        instruction_pairs: chat turns to learn from.
-        ingestion: the size of the vocabulary, or a tokenizer to load.
+        clean_documents: Code to learn from.
+        instruction_pairs: Chat turns to learn from.
+        ingestion: The size of the vocabulary, or a tokenizer to load.
 
     Returns:
         A temporary directory with the tokenizer.
@@ -212,15 +212,15 @@ def pack_documents(clean_documents: Shards, tokenizer: Path, ingestion: Ingestio
     """Stream packed rows of the pretraining documents.
 
     Args:
-        clean_documents: documents; the curated ones are left out.
-        tokenizer: directory of the tokenizer.
-        ingestion: the length of rows.
+        clean_documents: Documents; the curated ones are left out.
+        tokenizer: Directory of the tokenizer.
+        ingestion: The length of rows.
 
     Returns:
         The table of packed rows.
 
     Raises:
-        BadData: if the tokenizer lacks a special token.
+        BadData: If the tokenizer lacks a special token.
     """
     from diffucoder.data.packed_corpus import packed_table
     from diffucoder.data.tokenizer import open_tokenizer
@@ -239,16 +239,16 @@ def pack_curated_documents(
     """Stream packed rows for mid-training: curated sources, good functions, solved tasks.
 
     Args:
-        clean_documents: documents.
-        instruction_pairs: pairs; the flawed ones are left out.
-        tokenizer: directory of the tokenizer.
-        ingestion: what is curated, and the length of rows.
+        clean_documents: Documents.
+        instruction_pairs: Pairs; the flawed ones are left out.
+        tokenizer: Directory of the tokenizer.
+        ingestion: What is curated, and the length of rows.
 
     Returns:
         The table of packed rows.
 
     Raises:
-        BadData: if the tokenizer lacks a special token.
+        BadData: If the tokenizer lacks a special token.
     """
     from diffucoder.data.packed_corpus import packed_table
     from diffucoder.data.tokenizer import open_tokenizer
@@ -265,15 +265,15 @@ def tokenize_pairs(
     """Encode the pairs.
 
     Args:
-        instruction_pairs: the pairs.
-        tokenizer: directory of the tokenizer.
-        ingestion: the longest pair.
+        instruction_pairs: The pairs.
+        tokenizer: Directory of the tokenizer.
+        ingestion: The longest pair.
 
     Returns:
         The encoded pairs, and those left out with the reason.
 
     Raises:
-        BadData: if the tokenizer lacks a special token, or no pair fits the context.
+        BadData: If the tokenizer lacks a special token, or no pair fits the context.
     """
     from diffucoder.data import instructions
     from diffucoder.data import tokenizer as tokenizers
@@ -315,17 +315,17 @@ def report_data(
     """Count what went in and out of each step, with reasons.
 
     Args:
-        documents: all documents.
-        rejected_documents: documents that were left out.
-        clean_documents: documents that were not.
-        token_shards: packed rows of the pretraining documents.
-        curated_shards: packed rows for mid-training.
-        problems: the problem table.
-        rejected_problems: problems that were left out.
-        instruction_pairs: pairs.
-        rejected_pairs: pairs that quote an evaluation problem.
-        tokenized_pairs: encoded pairs.
-        excluded_pairs: pairs that could not be encoded.
+        documents: All documents.
+        rejected_documents: Documents that were left out.
+        clean_documents: Documents that were not.
+        token_shards: Packed rows of the pretraining documents.
+        curated_shards: Packed rows for mid-training.
+        problems: The problem table.
+        rejected_problems: Problems that were left out.
+        instruction_pairs: Pairs.
+        rejected_pairs: Pairs that quote an evaluation problem.
+        tokenized_pairs: Encoded pairs.
+        excluded_pairs: Pairs that could not be encoded.
 
     Returns:
         The data report, nested counts.

@@ -160,7 +160,9 @@ class GuestServer:
             for i, container in enumerate(received)
             if not _same(before[i], _shallow(container))
         ]
-        return reply | ({"changed": changed} if changed else {})
+        if changed:
+            reply["changed"] = changed
+        return reply
 
     def ask(self, op: str, handle: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Have the judge call what a test passed in; serves requests that this call causes.
@@ -318,9 +320,9 @@ def _special(value: object, name: str) -> Callable[..., Any]:
 
 
 def _shallow(container: Any) -> list[Any]:
-    kind: type[Any] = next(kind for kind in MUTABLE if isinstance(container, kind))
-    if kind is dict:
+    if isinstance(container, dict):
         return [part for item in dict.items(container) for part in item]
+    kind: type[Any] = next(kind for kind in MUTABLE if isinstance(container, kind))
     return list(kind.__iter__(container))
 
 

@@ -1,4 +1,4 @@
-"""One open sandbox for all that does not ask for limits of its own."""
+"""One open sandbox for all tests that need no limits of their own."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,8 @@ import pytest
 from diffucoder.sandbox import Sandbox
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
+    """Two workers with small limits."""
     with Sandbox(workers=2, memory_mb=256, cpu_s=1, wall_s=12) as opened:
         yield opened
