@@ -19,7 +19,8 @@ def sample_mask(maskable_BL: Tensor, t_B: Tensor, generator: Generators) -> Tens
     Returns:
         bool `[B, L]`, a subset of `maskable_BL`.
     """
-    uniform_BL = uniform(*maskable_BL.shape, generator).to(maskable_BL.device)
+    rows, length = maskable_BL.shape
+    uniform_BL = uniform(rows, length, generator).to(maskable_BL.device)
     return maskable_BL & (uniform_BL < t_B[:, None])
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.corruption import mask_tokens, sample_mask
@@ -85,7 +86,7 @@ def corrupt(
 
 
 def denoising_loss(
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: NoisedBatch,
     weighting: Weighting,
     denominator: float | Tensor,

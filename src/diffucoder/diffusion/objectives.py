@@ -4,6 +4,7 @@ Shapes: B rows, L positions, D hidden width, V vocabulary, N masked positions.
 """
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.weights import inverse_time
@@ -62,7 +63,7 @@ def masked_cross_entropy(
 
 
 def projected_loss(
-    model: nn.Module,
+    model: PreTrainedModel,
     states_BLD: Tensor,
     targets_BL: Tensor,
     where_BL: Tensor,

@@ -65,8 +65,8 @@ def latest(work: Path) -> Save | None:
 
 def best(work: Path) -> Save | None:
     """The whole save under `work` with the highest score, of equals the newest."""
-    scored = [save for save in saves_of(work) if save.score is not None]
-    return max(reversed(scored), key=lambda save: save.score, default=None)
+    scored = [(save.score, save) for save in saves_of(work) if save.score is not None]
+    return max(reversed(scored), key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def prune(work: Path, keep: int, keep_best: bool) -> None:

@@ -3,10 +3,37 @@
 import resource
 import sys
 import time
+from typing import Any, Protocol
 
 import torch
 
 MIB = 2**20
+
+
+class _Mark(Protocol):
+    def seconds_since(self, earlier: Any) -> float: ...
+
+
+class _Instant:
+    """A reading of this process's clock."""
+
+    def __init__(self) -> None:
+        self._time = time.monotonic()
+
+    def seconds_since(self, earlier: "_Instant") -> float:
+        return self._time - earlier._time
+
+
+class _Event:
+    """A mark in the stream of the current GPU."""
+
+    def __init__(self) -> None:
+        self._event = torch.cuda.Event(enable_timing=True)
+        self._event.record()
+
+    def seconds_since(self, earlier: "_Event") -> float:
+        self._event.synchronize()
+        return earlier._event.elapsed_time(self._event) / 1000
 
 
 class Stopwatch:
@@ -17,9 +44,9 @@ class Stopwatch:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._mark = _Event if device.type == "cuda" else _Instant
         self._names: list[str] = []
-        self._marks = [self._mark()]
+        self._marks: list[_Mark] = [self._mark()]
 
     def lap(self, name: str) -> None:
         """End a part; the time since the end of the one before counts as `name`."""
@@ -28,20 +55,10 @@ class Stopwatch:
 
     def seconds(self) -> dict[str, float]:
         """Seconds by name; on a GPU it waits for the last part to end."""
-        if self._cuda:
-            self._marks[-1].synchronize()
         totals: dict[str, float] = {}
         for name, begin, end in zip(self._names, self._marks, self._marks[1:], strict=False):
-            spent = begin.elapsed_time(end) / 1000 if self._cuda else end - begin
-            totals[name] = totals.get(name, 0.0) + spent
+            totals[name] = totals.get(name, 0.0) + end.seconds_since(begin)
         return totals
-
-    def _mark(self) -> "torch.cuda.Event | float":
-        if not self._cuda:
-            return time.monotonic()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
 
 
 def peak_memory_mib(device: torch.device) -> float:

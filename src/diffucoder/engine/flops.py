@@ -90,4 +90,5 @@ class Counter:
     def _count(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if torch.is_grad_enabled():
             tokens_BL = named["input_ids"] if "input_ids" in named else arguments[0]
-            self.done += of_forward(*tokens_BL.shape, self._weights, self._width)
+            rows, length = tokens_BL.shape
+            self.done += of_forward(rows, length, self._weights, self._width)

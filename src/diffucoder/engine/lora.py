@@ -6,7 +6,7 @@ what is saved as a checkpoint has them added to the weights and is a plain model
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -39,7 +39,9 @@ def add(model: "PreTrainedModel", params: LoraParams, generator: torch.Generator
     if unknown := sorted({*params.target_modules, *params.modules_to_save} - known):
         raise BadParameters(f"lora: the model has no modules {unknown}; it has {sorted(known)}")
     config = LoraConfig(
-        r=params.r, lora_alpha=params.lora_alpha, target_modules=params.target_modules
+        r=params.r,
+        lora_alpha=params.lora_alpha,  # pyright: ignore[reportArgumentType] (any number works)
+        target_modules=params.target_modules,
     )
     inject_adapter_in_model(config, model, ADAPTER)
     for name, weight in model.named_parameters():
@@ -79,7 +81,10 @@ def merged(model: "PreTrainedModel") -> dict[str, Tensor] | None:
     """
     from peft.tuners.lora import LoraLayer
 
-    adapted = {name: part for name, part in model.named_modules() if isinstance(part, LoraLayer)}
+    # Only some of peft's kinds of layers declare what all that are used here have.
+    adapted: dict[str, Any] = {
+        name: part for name, part in model.named_modules() if isinstance(part, LoraLayer)
+    }
     if not adapted:
         return None
     state: dict[str, Tensor] = {}

@@ -31,7 +31,7 @@ class Reporter:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record numbers of a finished step, counted from 1."""
-        if self._file is not None:
+        if self._file is not None and self._run is not None:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)
 
@@ -57,6 +57,7 @@ class Reporter:
         """End the records; nothing may be logged after it."""
         if self._file is not None:
             self._file.close()
+        if self._run is not None:
             self._run.close()
 
 

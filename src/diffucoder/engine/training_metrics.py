@@ -11,7 +11,9 @@ class TrainingMetrics(pa.DataFrameModel):
     name: Series[str] = pa.Field(str_length={"min_value": 1})
     value: Series[float]
 
-    class Config:
+    class Config(pa.DataFrameModel.Config):
+        """What a table must keep to."""
+
         strict = True
         # A stage that trains nothing writes an empty table, whose columns have no type.
         coerce = True

@@ -42,14 +42,15 @@ def main(module_name: str, job_file: str) -> int:
         device = _join(rank, world_size)
         reporter = Reporter(job.work, rank)
         context = Context(job, job.identity(), rank, world_size, device, reporter, stop_signals)
-        importlib.import_module(module_name).work(job, context)
+        try:
+            importlib.import_module(module_name).work(job, context)
+        except Interrupted as interrupted:
+            reporter.close()
+            if rank == 0:
+                print(interrupted, flush=True)
+            # Launchers take any other code for a failure, and report it at length.
+            return EXIT_INTERRUPTED if alone else 0
         reporter.close()
-    except Interrupted as stopped:
-        reporter.close()
-        if rank == 0:
-            print(stopped, flush=True)
-        # Launchers take any other code for a failure, and report it at length.
-        return EXIT_INTERRUPTED if alone else 0
     except DiffucoderError as error:
         print(f"rank {rank}: {type(error).__name__}: {error}", flush=True)
         return 1
@@ -87,10 +88,13 @@ def _join(rank: int, world_size: int) -> "torch.device":
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    # One rank needs no port: it has nobody to meet.
-    store = dist.HashStore() if world_size == 1 else None
-    ours = {"store": store, "rank": rank, "world_size": world_size} if store else {}
-    dist.init_process_group("nccl" if cuda else "gloo", **ours)
+    backend = "nccl" if cuda else "gloo"
+    if world_size > 1:
+        dist.init_process_group(backend)
+    else:
+        # A single rank needs no port to meet others at.
+        store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     return device
 
 

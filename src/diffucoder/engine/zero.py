@@ -83,14 +83,14 @@ class Engine:
 
     Attributes:
         model: the model, for forward passes without gradient inside `full_weights`.
-        runtime: DeepSpeed's engine around it.
+        runtime: DeepSpeed's engine around it, which declares no types that hold.
         training: what it was set up with.
         operations: of the training passes through the model on this rank.
         skipped: updates that were not made.
     """
 
     model: "PreTrainedModel"
-    runtime: deepspeed.DeepSpeedEngine
+    runtime: Any
     training: TrainingParams
     operations: Counter
     skipped: SkippedUpdates = field(default_factory=SkippedUpdates)
@@ -115,7 +115,8 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if training.engine.compile:
         # Layer by layer: one compilation serves them all, and weights keep their names.
-        for layer in model.get_decoder().layers:
+        layers: Any = model.get_decoder().layers
+        for layer in layers:
             layer.compile()
     model.train()
     operations = Counter(model)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.data.tokenizer import MASK, encode_chat, encode_texts, special_ids, token_texts
@@ -92,7 +92,7 @@ class CompletionGenerator:
         shard: This rank and the number of ranks, which take the batches in turn.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: "PreTrainedTokenizerBase"
     seed: int
     shard: tuple[int, int] = (0, 1)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -54,7 +54,7 @@ def segments(document_ids_BL: Tensor) -> Segments:
     return Segments(cu_seqlens, int(cu_seqlens.diff().max()))
 
 
-def document_attention(model: nn.Module, document_ids_BL: Tensor) -> Tensor | Segments:
+def document_attention(model: PreTrainedModel, document_ids_BL: Tensor) -> Tensor | Segments:
     """Bidirectional attention within each document, in the form that the model's kernel takes.
 
     Args:
@@ -66,7 +66,7 @@ def document_attention(model: nn.Module, document_ids_BL: Tensor) -> Tensor | Se
     return document_mask(document_ids_BL)
 
 
-def forward_inputs(model: nn.Module, attention: Tensor | Segments | None) -> dict[str, Any]:
+def forward_inputs(model: PreTrainedModel, attention: Tensor | Segments | None) -> dict[str, Any]:
     """The arguments of a transformers body that make it attend so."""
     if isinstance(attention, Segments):
         cu_seqlens, max_seqlen = attention

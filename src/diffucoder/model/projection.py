@@ -7,8 +7,11 @@ logits that do not fit into a given memory are made and dropped in chunks.
 Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.model import chunked
@@ -38,19 +41,21 @@ def chunk_for(vocabulary: int, positions: int, logits_mib: float) -> int | None:
     return max(1, int(memory / (vocabulary * CHUNK_BYTES)))
 
 
-def head(model: nn.Module, states_ND: Tensor) -> chunked.Head:
+def head(model: PreTrainedModel, states_ND: Tensor) -> chunked.Head:
     """What `chunked` makes the logits of these states from."""
-    output = model.get_output_embeddings()
-    parts = chunked.Head(states_ND, output.weight, getattr(output, "bias", None))
+    output: Any = model.get_output_embeddings()
+    weight_VD: Tensor = output.weight
+    bias_V: Tensor | None = getattr(output, "bias", None)
     device = states_ND.device.type
     if not torch.is_autocast_enabled(device):
-        return parts
+        return chunked.Head(states_ND, weight_VD, bias_V)
     dtype = torch.get_autocast_dtype(device)
-    return chunked.Head(*(None if part is None else part.to(dtype) for part in parts))
+    bias_V = None if bias_V is None else bias_V.to(dtype)
+    return chunked.Head(states_ND.to(dtype), weight_VD.to(dtype), bias_V)
 
 
 def aligned_states(
-    model: nn.Module,
+    model: PreTrainedModel,
     input_ids_BL: Tensor,
     attention: Tensor | Segments | None = None,
     position_ids_BL: Tensor | None = None,
@@ -76,13 +81,14 @@ def aligned_states(
     return aligned_hidden(output.last_hidden_state)
 
 
-def logits(model: nn.Module, states_ND: Tensor) -> Tensor:
+def logits(model: PreTrainedModel, states_ND: Tensor) -> Tensor:
     """Logits `[N, V]` from last hidden states."""
-    return model.get_output_embeddings()(states_ND)
+    output: Any = model.get_output_embeddings()
+    return output(states_ND)
 
 
 def token_log_probs(
-    model: nn.Module, states_ND: Tensor, targets_N: Tensor, logits_mib: float = LOGITS_MIB
+    model: PreTrainedModel, states_ND: Tensor, targets_N: Tensor, logits_mib: float = LOGITS_MIB
 ) -> Tensor:
     """Log-probabilities of given tokens at chosen positions, in nats.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from diffucoder.diffusion.generators import Generators, split
 from diffucoder.errors import BadParameters
@@ -34,7 +35,7 @@ class Noise:
 
 def estimates(
     estimator: Estimator,
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: CompletionBatch,
     generator: Generators,
     count: int,

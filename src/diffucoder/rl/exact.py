@@ -6,7 +6,8 @@ completion with n positions that can be masked.
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.errors import BadData
 from diffucoder.rl.batch import CompletionBatch
@@ -18,7 +19,7 @@ ROWS_AT_ONCE = 512
 
 
 def subset_scores(
-    model: nn.Module, completion: CompletionBatch, mask_token_id: int
+    model: PreTrainedModel, completion: CompletionBatch, mask_token_id: int
 ) -> tuple[Tensor, Tensor]:
     """Log p of a completion's tokens under each of its possible masks.
 
@@ -56,7 +57,7 @@ def subset_scores(
 
 
 def exact_elbo(
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: CompletionBatch,
     mask_token_id: int,
     low: float = 0.0,

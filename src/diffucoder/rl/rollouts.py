@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from diffucoder.config.decoding import DecodingParams
 from diffucoder.config.grpo import GrpoParams
@@ -62,7 +61,7 @@ class RolloutWorker:
 
     def generate_rollouts(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         tasks: Sequence[Task],
         step: int,
         first_row: int,
@@ -116,7 +115,7 @@ class RolloutWorker:
             batch = replace(batch, completion_mask=batch.completion_mask & executed_BL)
         return batch
 
-    def validate(self, model: nn.Module, tasks: Sequence[Task]) -> float:
+    def validate(self, model: PreTrainedModel, tasks: Sequence[Task]) -> float:
         """Share of sampled completions that pass all tests, over all ranks.
 
         Args:
@@ -136,7 +135,7 @@ class RolloutWorker:
 
     def _generate_groups(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         tasks: Sequence[Task],
         step: int,
         first_row: int,
@@ -161,7 +160,7 @@ class RolloutWorker:
 
     def _generate_and_score(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         tasks: Sequence[Task],
         decoding: DecodingParams,
         generators: Sequence[torch.Generator],
@@ -214,7 +213,7 @@ class RolloutWorker:
 
     def _sample(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         tasks: Sequence[Task],
         decoding: DecodingParams,
         generators: Sequence[torch.Generator],

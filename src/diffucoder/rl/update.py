@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.grpo import GrpoParams
 from diffucoder.engine.context import Context
@@ -31,9 +32,9 @@ class PolicyLoss:
 
     estimator: Estimator
     objective: Objective
-    reference: nn.Module
+    reference: PreTrainedModel
 
-    def score(self, model: nn.Module, scored: ScoredBatch) -> Tensor:
+    def score(self, model: PreTrainedModel, scored: ScoredBatch) -> Tensor:
         """Scores of the completions under one model, with the masks of `scored.generators`.
 
         The generators are copied, so that each call draws the same masks.
@@ -50,7 +51,9 @@ class PolicyLoss:
             self.estimator, model, scored.batch, generators, scored.weights_B
         )
 
-    def __call__(self, model: nn.Module, scored: ScoredBatch, denominator: float) -> LossOutput:
+    def __call__(
+        self, model: PreTrainedModel, scored: ScoredBatch, denominator: float
+    ) -> LossOutput:
         """The objective's loss of `model`; see `Objective.loss`."""
         scores = Scores(
             new_BL=self.score(model, scored),

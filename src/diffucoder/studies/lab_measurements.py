@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.lab import LabParams
 from diffucoder.config.labels import reported_name
@@ -48,7 +49,7 @@ def make_estimators(lab: LabParams, mask_token_id: int) -> dict[str, Estimator]:
 
 
 def reference_of(
-    context: Context, model: nn.Module, batch: CompletionBatch, mask_token_id: int, draws: int
+    context: Context, model: PreTrainedModel, batch: CompletionBatch, mask_token_id: int, draws: int
 ) -> Tensor:
     """The ELBO's terms from many draws, stratified over the times.
 
@@ -73,7 +74,7 @@ def noise_rows(
     context: Context,
     estimator: Estimator,
     label: str,
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: CompletionBatch,
     reference_BL: Tensor,
     lab: LabParams,
@@ -112,7 +113,7 @@ def gradient_rows(
     context: Context,
     estimator: Estimator,
     label: str,
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: CompletionBatch,
     reference_N: Tensor,
     lab: LabParams,
@@ -149,7 +150,7 @@ def gradient_rows(
 
 
 def policy_gradient(
-    estimator: Estimator, model: nn.Module, batch: CompletionBatch, generator: torch.Generator
+    estimator: Estimator, model: PreTrainedModel, batch: CompletionBatch, generator: torch.Generator
 ) -> Tensor:
     """The policy gradient with advantages 1 and -1 in turn, over real tokens.
 
@@ -172,7 +173,7 @@ def policy_gradient(
 
 
 def gradient_reference(
-    context: Context, model: nn.Module, batch: CompletionBatch, mask_token_id: int, draws: int
+    context: Context, model: PreTrainedModel, batch: CompletionBatch, mask_token_id: int, draws: int
 ) -> Tensor:
     """The policy gradient of the ELBO from many draws, a few at a time.
 
@@ -196,7 +197,9 @@ def gradient_reference(
     return total_N / rounds
 
 
-def cost_row(estimator: Estimator, label: str, model: nn.Module, batch: CompletionBatch) -> Row:
+def cost_row(
+    estimator: Estimator, label: str, model: PreTrainedModel, batch: CompletionBatch
+) -> Row:
     """Measure one call with its backward pass.
 
     Args:

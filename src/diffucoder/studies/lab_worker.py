@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
 from diffucoder.config.lab import LabParams
 from diffucoder.data.tokenizer import encode_chat, special_ids
@@ -60,7 +61,7 @@ def work(job: Job, context: Context) -> None:
 
 
 def sample(
-    context: Context, model: torch.nn.Module, tokenizer: Any, prompts: list[str], lab: LabParams
+    context: Context, model: PreTrainedModel, tokenizer: Any, prompts: list[str], lab: LabParams
 ) -> CompletionBatch:
     """Sample one completion for each prompt that is not too long; the same on every rank.
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.adaptation import PhaseParams
 from diffucoder.config.engine import LOGITS_MIB
@@ -100,7 +101,7 @@ def preparer(
 
 def adaptation_loss(
     weighting: Weighting,
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: AdaptationBatch,
     denominator: float,
     logits_mib: float = LOGITS_MIB,

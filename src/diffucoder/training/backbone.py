@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from diffucoder.config.backbone import BackboneParams
 from diffucoder.config.engine import LOGITS_MIB
@@ -77,7 +77,7 @@ def prepare(
 
 
 def next_token_loss(
-    model: nn.Module, batch: PackedTokens, denominator: float, logits_mib: float = LOGITS_MIB
+    model: PreTrainedModel, batch: PackedTokens, denominator: float, logits_mib: float = LOGITS_MIB
 ) -> LossOutput:
     """Mean cross-entropy of each token given those before it in its document, in nats.
 

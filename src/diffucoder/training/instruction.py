@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.config.instruction import InstructionParams
@@ -105,7 +105,7 @@ def prepare(
 
 def instruction_loss(
     weighting: Weighting,
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: NoisedBatch,
     denominator: float,
     logits_mib: float = LOGITS_MIB,

@@ -32,17 +32,20 @@ def read_pairs(path: Path, row_length: int) -> tuple[pa.Table, int]:
         BadData: if no pair fits.
     """
     table = pq.read_table(path, columns=["prompt_ids", "response_ids"]).combine_chunks()
-    lengths = pc.add(
-        pc.list_value_length(table["prompt_ids"]), pc.list_value_length(table["response_ids"])
-    )
-    fitting = table.filter(pc.less_equal(lengths, row_length))
+    lengths_N = _lengths(table["prompt_ids"]) + _lengths(table["response_ids"])
+    fitting = table.filter(pa.array(lengths_N <= row_length))
     if not fitting.num_rows:
         raise BadData(
             f"{path}: none of its {table.num_rows} pairs fits into instruction.row_length = "
-            f"{row_length} tokens (the shortest has {pc.min(lengths)}): raise row_length, or "
+            f"{row_length} tokens (the shortest has {lengths_N.min()}): raise row_length, or "
             "check ingestion's pairs"
         )
     return fitting, table.num_rows - fitting.num_rows
+
+
+def _lengths(lists: pa.ChunkedArray) -> np.ndarray:
+    """Number of tokens of each list: `[N]`."""
+    return pc.call_function("list_value_length", [lists]).to_numpy()
 
 
 def shuffled(positions: Iterable[int], pairs: int, seed: int) -> list[int]:

@@ -11,7 +11,8 @@ from typing import ClassVar, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.base import Params
 from diffucoder.config.engine import LOGITS_MIB
@@ -80,7 +81,7 @@ class Estimator(ABC, Generic[OptionsT]):
         """
 
     def log_likelihood(
-        self, model: nn.Module, batch: CompletionBatch, generator: Generators
+        self, model: PreTrainedModel, batch: CompletionBatch, generator: Generators
     ) -> Tensor:
         """Estimated log-likelihood of each completion token, in nats.
 
@@ -103,7 +104,7 @@ class Estimator(ABC, Generic[OptionsT]):
         return total_BL / self.divisor
 
     def bounds(
-        self, model: nn.Module, batch: CompletionBatch, generator: Generators, power: float
+        self, model: PreTrainedModel, batch: CompletionBatch, generator: Generators, power: float
     ) -> tuple[Tensor, Tensor]:
         """The ELBO's and the EUBO's estimate for each token, from the same forward passes.
 

@@ -7,7 +7,8 @@ U different rows.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.corruption import mask_tokens, sample_mask
@@ -48,7 +49,7 @@ def random_view(batch: CompletionBatch, t_B: Tensor, generator: Generators) -> V
 
 
 def view_log_probs(
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: CompletionBatch,
     view: View,
     mask_token_id: int,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.config.base import Params
 from diffucoder.diffusion.generators import Generators
@@ -93,7 +94,7 @@ class Objective(ABC, Generic[OptionsT]):
     def score(
         self,
         estimator: Estimator,
-        model: nn.Module,
+        model: PreTrainedModel,
         batch: CompletionBatch,
         generator: Generators,
         weights_B: Tensor,

@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.diffusion.generators import Generators
 from diffucoder.model.loss import LossOutput
@@ -36,7 +37,7 @@ class Spg(Objective[SpgOptions]):
     def score(
         self,
         estimator: Estimator,
-        model: nn.Module,
+        model: PreTrainedModel,
         batch: CompletionBatch,
         generator: Generators,
         weights_B: Tensor,
