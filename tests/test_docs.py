@@ -197,7 +197,7 @@ def test_commands_name_what_there_is(page: Path) -> None:
 def test_the_changelog_has_every_renamed_parameter() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     for old, new in RENAMED.items():
-        assert f"| `{old}` | `{new}` |" in text
+        assert f"| `{old}` | `{new.partition(',')[0]}`" in text
 
 
 @pages
