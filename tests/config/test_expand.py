@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from diffucoder import settings
+from diffucoder.config.check import validated
 from diffucoder.config.engine import EngineParams, RankParams
 from diffucoder.config.expand import expand
+from diffucoder.config.root import Parameters
 from diffucoder.errors import BadParameters
 
 
@@ -61,3 +63,26 @@ def test_a_default_goes_only_to_the_kind_that_reads_it() -> None:
     found = parameters(grpo={"training": {"schedule": constant}})
     assert found["grpo"]["training"]["schedule"] == constant
     assert found["backbone"]["training"]["schedule"]["floor"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"adaptation": {"weighting": {"cart_p": 0.2}}}, "weighting.inverse_t.cart_p: unknown key"),
+        (
+            {"evaluation": {"engine": {"zero_stage": 1}}},
+            "evaluation.engine.zero_stage: unknown key",
+        ),
+        (
+            {"grpo": {"training": {"schedule": {"kind": "constant", "floor": 0.1}}}},
+            "schedule.constant.floor: unknown key",
+        ),
+        ({"lab": {"engine": {"hostfile": "hosts"}}}, "give a hostfile with launcher 'hostfile'"),
+        ({"analysis": {"decoding": {"temperature": 0.5}}}, "decoding.temperature is 0.5"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadParameters) as raised:
+        validated(Parameters, parameters(**given), "a test")
+    assert message in str(raised.value)
+    assert str(raised.value).startswith("1 wrong")
