@@ -100,9 +100,8 @@ def test_what_is_no_mapping_is_left_to_the_check(wrong: Any) -> None:
 def test_every_moved_option_has_a_label_in_its_new_place(old: str, new: str) -> None:
     _, kind, name = old.split(".")
     assert refusal(grpo={kind: {name: {}}}) == f"{old}: was renamed to {new}"
-    assert (
-        getattr(parameters(grpo={"estimator": "monte_carlo", kind: name}).grpo, kind).name == name
-    )
+    grpo = parameters(grpo={"estimator": "monte_carlo", kind: name}).grpo
+    assert getattr(grpo, kind).name == name
 
 
 def test_options_where_an_earlier_version_had_them_are_pointed_to_their_new_place() -> None:
@@ -124,13 +123,13 @@ def test_tables_call_labels_by_words() -> None:
 class TestOfTheUsersOwn:
     def test_a_class_is_named_by_its_import_path(self) -> None:
         found = parameters(
-            estimators={"mine": {"name": "own_estimator.Combs", "teeth": 4}},
-            objectives={"mine": {"name": "own_objective.Reinforce"}},
+            estimators={"mine": {"name": "custom_estimator.Combs", "teeth": 4}},
+            objectives={"mine": {"name": "custom_objective.Reinforce"}},
             grpo={"estimator": "mine", "objective": "mine"},
         )
         # What is not given has the defaults of the class, so that a record of a run has it.
         assert found.grpo.objective.model_dump() == {
-            "name": "own_objective.Reinforce",
+            "name": "custom_objective.Reinforce",
             "scale": 1.0,
         }
         estimator = estimators.make(found.grpo.estimator, mask_token_id=5)
@@ -138,9 +137,9 @@ class TestOfTheUsersOwn:
         assert objectives.make(found.grpo.objective).options.scale == 1.0
 
     def test_a_path_may_stand_in_place_of_a_label(self) -> None:
-        grpo = parameters(grpo={"estimator": "own_estimator.Plain"}).grpo
+        grpo = parameters(grpo={"estimator": "custom_estimator.Plain"}).grpo
         assert estimators.make(grpo.estimator, mask_token_id=5).forwards == 2
-        assert estimators.make("own_estimator.Plain", mask_token_id=5).forwards == 2
+        assert estimators.make("custom_estimator.Plain", mask_token_id=5).forwards == 2
 
     def test_one_may_derive_from_one_that_the_project_brings(self) -> None:
         coupled = {"name": "diffucoder.rl.estimators.coupled.Coupled", "pairs": 3}
@@ -148,27 +147,36 @@ class TestOfTheUsersOwn:
         assert estimators.make(grpo.estimator, mask_token_id=5).forwards == 7
 
     def test_it_says_itself_whether_it_goes_with_an_estimator(self) -> None:
-        text = refusal(grpo={"objective": "own_objective.OfTheElbo"})
-        assert "own_objective.OfTheElbo cannot go with estimator coupled with full_view" in text
-        text = refusal(grpo={"objective": "spg", "estimator": "own_estimator.Combs"})
-        assert "objective spg cannot go with estimator own_estimator.Combs:" in text
+        text = refusal(grpo={"objective": "custom_objective.OfTheElbo"})
+        assert "custom_objective.OfTheElbo cannot go with estimator coupled with full_view" in text
+        text = refusal(grpo={"objective": "spg", "estimator": "custom_estimator.Combs"})
+        assert "objective spg cannot go with estimator custom_estimator.Combs:" in text
         parameters(
-            grpo={"objective": "own_objective.OfTheElbo", "estimator": "monte_carlo"},
+            grpo={"objective": "custom_objective.OfTheElbo", "estimator": "monte_carlo"},
         )
+
+    def test_a_name_of_nothing_is_refused_by_the_function_as_well(self) -> None:
+        with pytest.raises(BadParameters, match=r"'no_such_module.Mine': estimator .* imported"):
+            estimators.make("no_such_module.Mine", mask_token_id=5)
+        with pytest.raises(BadParameters, match=r"custom_estimator.Combs is no objective"):
+            objectives.make("custom_estimator.Combs")
 
     @pytest.mark.parametrize(
         ("given", "message"),
         [
             ({"name": "no_such_module.Mine"}, "estimator 'no_such_module.Mine' cannot be imported"),
-            ({"name": "own_estimator.Missing"}, "cannot be imported"),
-            ({"name": "own_estimator.NoEstimator"}, "own_estimator.NoEstimator is no estimator"),
-            ({"name": "own_objective.Reinforce"}, "own_objective.Reinforce is no estimator"),
+            ({"name": "custom_estimator.Missing"}, "cannot be imported"),
             (
-                {"name": "own_estimator.Combs", "tooth": 2},
-                "options of own_estimator.Combs: tooth: Extra inputs are not permitted",
+                {"name": "custom_estimator.NoEstimator"},
+                "custom_estimator.NoEstimator is no estimator",
+            ),
+            ({"name": "custom_objective.Reinforce"}, "custom_objective.Reinforce is no estimator"),
+            (
+                {"name": "custom_estimator.Combs", "tooth": 2},
+                "options of custom_estimator.Combs: tooth: Extra inputs are not permitted",
             ),
             (
-                {"name": "own_estimator.Combs", "teeth": 0},
+                {"name": "custom_estimator.Combs", "teeth": 0},
                 "teeth: Input should be greater than or equal to 1",
             ),
         ],

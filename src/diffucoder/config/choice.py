@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from diffucoder.config.base import Params
@@ -119,6 +126,30 @@ def registry(union: Any) -> dict[str, type[Options]]:
     """The option classes of a union annotated with `ByName`, by name; without the user's own."""
     members = get_args(get_args(union)[0])
     return {_tag_of(member): member for member in members if issubclass(member, Options)}
+
+
+def default_options(union: Any, kind: str, name: str) -> Any:
+    """Options by name, all at their defaults.
+
+    Args:
+        union: a union annotated with `ByName`.
+        kind: what is chosen, for messages.
+        name: a name of the union, or the import path of a class of the user's own.
+
+    Raises:
+        BadParameters: if there is nothing of that name, or it has an option without a default.
+    """
+    known = sorted(registry(union))
+    if name not in known and "." not in name:
+        raise BadParameters(
+            f"unknown {kind} {name!r}: expected one of {known}, or the import path of a class of "
+            "your own"
+        )
+    try:
+        return TypeAdapter(union).validate_python({"name": name})
+    except ValidationError as error:
+        wrong = [details["msg"].removeprefix("Value error, ") for details in error.errors()]
+        raise BadParameters(f"{kind} {name!r}: {'; '.join(wrong)}") from None
 
 
 def _tag_of(member: type[BaseModel]) -> str:

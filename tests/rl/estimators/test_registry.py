@@ -31,12 +31,12 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
     ("stratified_t", {"draws": 2}, 2),
     ("trace", {"steps": STEPS, "group": 2}, 2),
     # One of the user's own.
-    ("own_estimator.Combs", {"teeth": 3}, 3),
+    ("custom_estimator.Combs", {"teeth": 3}, 3),
 ]
 NOTHING_DRAWN = [
     ("full_mask", {}),
     ("trace", {"steps": STEPS, "group": 2}),
-    ("own_estimator.Combs", {"teeth": 3}),
+    ("custom_estimator.Combs", {"teeth": 3}),
 ]
 every = pytest.mark.parametrize(("name", "options", "forwards"), VARIANTS, ids=str)
 Batches = Callable[..., CompletionBatch]
@@ -110,7 +110,7 @@ def test_draws_come_from_the_generator_alone(
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(one_BL, same_BL)
-    draws_nothing = name in ("trace", "own_estimator.Combs") or (name, options) == (
+    draws_nothing = name in ("trace", "custom_estimator.Combs") or (name, options) == (
         "full_mask",
         {},
     )

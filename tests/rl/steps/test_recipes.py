@@ -22,7 +22,7 @@ from diffucoder.rl.update import PolicyLoss, inner_updates
 
 Parameters = Callable[..., dict[str, Any]]
 STEPS = 4
-NO_ELBO = ("dream_coder", "full_mask", "trace", "own_estimator.Combs")
+NO_ELBO = ("dream_coder", "full_mask", "trace", "custom_estimator.Combs")
 pytestmark = [
     pytest.mark.usefixtures("process_group"),
     pytest.mark.filterwarnings("ignore:.*all_gather_into_tensor:FutureWarning"),
@@ -128,8 +128,8 @@ def update(
     return lambda params: Update(model, mask, params, batch, tmp_path)
 
 
-@pytest.mark.parametrize("estimator", [*estimators.NAMES, "own_estimator.Combs"])
-@pytest.mark.parametrize("objective", [*objectives.NAMES, "own_objective.Reinforce"])
+@pytest.mark.parametrize("estimator", [*estimators.NAMES, "custom_estimator.Combs"])
+@pytest.mark.parametrize("objective", [*objectives.NAMES, "custom_objective.Reinforce"])
 def test_every_combination_updates_the_policy_or_is_refused(
     parameters: Parameters,
     model: PreTrainedModel,
@@ -173,7 +173,7 @@ def test_micro_batches_change_nothing(
         # Nothing but the new policy.
         ("wd1", 2),
         ("spg", 2),
-        ("own_objective.Reinforce", 2),
+        ("custom_objective.Reinforce", 2),
     ],
 )
 def test_no_policy_is_scored_that_the_objective_does_not_read(

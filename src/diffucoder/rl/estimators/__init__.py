@@ -8,19 +8,17 @@ and the reference policy are compared under equal noise.
 
 from typing import TYPE_CHECKING
 
-from diffucoder.config.choice import registry
+from diffucoder.config.choice import default_options, registry
 from diffucoder.config.engine import LOGITS_MIB
-from diffucoder.errors import BadParameters
-from diffucoder.rl.estimators.options import EstimatorOptions, OwnEstimatorOptions
+from diffucoder.rl.estimators.options import EstimatorOptions
 
 if TYPE_CHECKING:
     from diffucoder.rl.estimators.base import Estimator
 
 __all__ = ["NAMES", "make"]
 
-_CLASSES = registry(EstimatorOptions)
 # The estimators that the project brings.
-NAMES = tuple(sorted(_CLASSES))
+NAMES = tuple(sorted(registry(EstimatorOptions)))
 
 
 def make(
@@ -43,17 +41,6 @@ def make(
         BadParameters: for an unknown name, listing the known ones, or if it needs `steps` and got
             none.
     """
-    if isinstance(options, str):
-        options = _defaults(options)
-    return options.make(mask_token_id=mask_token_id, steps=steps, logits_mib=logits_mib)
-
-
-def _defaults(name: str) -> EstimatorOptions:
-    if "." in name:
-        return OwnEstimatorOptions.model_validate({"name": name})
-    if name not in _CLASSES:
-        raise BadParameters(
-            f"unknown estimator {name!r}: expected one of {list(NAMES)}, or the import path of a "
-            "class of your own"
-        )
-    return _CLASSES[name]()
+    named = isinstance(options, str)
+    chosen = default_options(EstimatorOptions, "estimator", options) if named else options
+    return chosen.make(mask_token_id=mask_token_id, steps=steps, logits_mib=logits_mib)

@@ -32,6 +32,7 @@ class FullMask(Estimator[FullMaskOptions]):
             yield View(batch.context_mask)
             return
         # Prompts are padded on the left: drawn from the right, padding moves no draw.
-        uniform_BQ = uniform(*batch.prompt_mask.shape, generator).flip(1)
+        rows, length = batch.prompt_mask.shape
+        uniform_BQ = uniform(rows, length, generator).flip(1)
         masked_BQ = uniform_BQ.to(batch.prompt_mask.device) < self.options.prompt_masking
         yield View(batch.context_mask, prompt_masked=masked_BQ & batch.prompt_mask)

@@ -55,7 +55,7 @@ def view_log_probs(
     mask_token_id: int,
     logits_mib: float = LOGITS_MIB,
 ) -> Tensor:
-    """log p of the masked real tokens, given what is left visible.
+    """Log p of the masked real tokens, given what is left visible.
 
     The vocabulary projection runs at the scored positions alone; the rest of the model runs over
     rows that differ: with everything masked, all completions of a prompt look alike.

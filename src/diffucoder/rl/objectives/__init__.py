@@ -6,18 +6,16 @@ An objective is made by `make`, from its options or from a name. It turns `Score
 
 from typing import TYPE_CHECKING
 
-from diffucoder.config.choice import registry
-from diffucoder.errors import BadParameters
-from diffucoder.rl.objectives.options import ObjectiveOptions, OwnObjectiveOptions
+from diffucoder.config.choice import default_options, registry
+from diffucoder.rl.objectives.options import ObjectiveOptions
 
 if TYPE_CHECKING:
     from diffucoder.rl.objectives.base import Objective
 
 __all__ = ["NAMES", "make"]
 
-_CLASSES = registry(ObjectiveOptions)
 # The objectives that the project brings.
-NAMES = tuple(sorted(_CLASSES))
+NAMES = tuple(sorted(registry(ObjectiveOptions)))
 
 
 def make(options: ObjectiveOptions | str) -> "Objective":
@@ -30,17 +28,6 @@ def make(options: ObjectiveOptions | str) -> "Objective":
     Raises:
         BadParameters: for an unknown name, listing the known ones.
     """
-    if isinstance(options, str):
-        options = _defaults(options)
-    return options.make()
-
-
-def _defaults(name: str) -> ObjectiveOptions:
-    if "." in name:
-        return OwnObjectiveOptions.model_validate({"name": name})
-    if name not in _CLASSES:
-        raise BadParameters(
-            f"unknown objective {name!r}: expected one of {list(NAMES)}, or the import path of a "
-            "class of your own"
-        )
-    return _CLASSES[name]()
+    named = isinstance(options, str)
+    chosen = default_options(ObjectiveOptions, "objective", options) if named else options
+    return chosen.make()
