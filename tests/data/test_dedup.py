@@ -61,6 +61,6 @@ def test_signatures_estimate_the_jaccard_similarity(params) -> None:
     both = [word_hashes(text) for text in (DECODER, DECODER[: len(DECODER) // 2])]
     shingles = [set(shingle_hashes(words, 5).tolist()) for words in both]
     true = len(shingles[0] & shingles[1]) / len(shingles[0] | shingles[1])
-    estimate = seen._signature(both[0]).jaccard(seen._signature(both[1]))
+    estimate = seen.signature(both[0]).jaccard(seen.signature(both[1]))
     # Four standard deviations of a mean of 256 coin flips.
     assert abs(estimate - true) < 4 * (true * (1 - true) / 256) ** 0.5

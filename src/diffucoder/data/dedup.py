@@ -37,7 +37,7 @@ class Deduplicator:
         digest = bytes.fromhex(document.sha256)[:16]
         if digest in self._digests:
             return Reason("exact_duplicate", f"of {self._digests[digest]}")
-        signature = self._signature(words)
+        signature = self.signature(words)
         # The index types its keys as Hashable; ours are names.
         for other in sorted(map(str, self._index.query(signature))):
             similarity = signature.jaccard(self._signatures[other])
@@ -49,7 +49,15 @@ class Deduplicator:
         self._index.insert(name, signature)
         return None
 
-    def _signature(self, words: np.ndarray) -> MinHash:
+    def signature(self, words: np.ndarray) -> MinHash:
+        """Compute a MinHash signature, which estimates the similarity of sets of shingles.
+
+        Args:
+            words: A document's word hashes, uint64 `[words]`.
+
+        Returns:
+            Its signature; documents shorter than a shingle are one shingle.
+        """
         size = min(self.params.shingle_words, max(len(words), 1))
         # The signature scheme takes 32-bit hashes.
         shingles = np.unique(shingle_hashes(words, size) >> np.uint64(32))

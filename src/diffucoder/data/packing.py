@@ -91,6 +91,11 @@ class ShardReader:
     def __len__(self) -> int:
         return len(self._shards)
 
+    @property
+    def groups_in_memory(self) -> int:
+        """Number of row groups that are held in memory, at most `window`."""
+        return len(self._groups)
+
     def read_rows(self, indices: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
         """Read rows by their number in the corpus.
 
