@@ -14,7 +14,7 @@ def sample_mask(maskable_BL: Tensor, t_B: Tensor, generator: Generators) -> Tens
     Args:
         maskable_BL: bool, positions that may be masked.
         t_B: a probability for each row, in [0, 1].
-        generator: one source of draws, or one a row.
+        generator: one generator, or one per row.
 
     Returns:
         bool `[B, L]`, a subset of `maskable_BL`.
@@ -33,7 +33,7 @@ def coupled_masks(maskable_BL: Tensor, t_B: Tensor, generator: Generators) -> tu
     Args:
         maskable_BL: bool, positions to cover.
         t_B: probability for each row that a position is masked in the first view.
-        generator: one source of draws, or one a row.
+        generator: one generator, or one per row.
 
     Returns:
         `(masked_BL, complement_BL)`: disjoint, and together exactly `maskable_BL`.
@@ -43,5 +43,11 @@ def coupled_masks(maskable_BL: Tensor, t_B: Tensor, generator: Generators) -> tu
 
 
 def mask_tokens(tokens_BL: Tensor, masked_BL: Tensor, mask_token_id: int) -> Tensor:
-    """The tokens with the mask token wherever `masked_BL` is true: int64 `[B, L]`."""
+    """The tokens with the mask token wherever `masked_BL` is true: int64 `[B, L]`.
+
+    Args:
+        tokens_BL: clean tokens.
+        masked_BL: bool, positions to mask.
+        mask_token_id: id of the mask token.
+    """
     return tokens_BL.masked_fill(masked_BL, mask_token_id)

@@ -1,6 +1,6 @@
 """Uniform draws, from one generator for all rows or from one for each.
 
-With a generator a row, a row's draws do not depend on which rows it is batched with; that is
+With one generator per row, a row's draws do not depend on which rows it is batched with; that is
 what makes results independent of micro-batches and ranks.
 """
 
@@ -13,9 +13,13 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 def split(generator: Generators, count: int) -> list[Generators]:
-    """Make `count` independent sources from one.
+    """Make `count` independent generators from one.
 
     However much one of them draws, the others give the same numbers.
+
+    Args:
+        generator: one generator, or one per row.
+        count: number of generators to make, for each given one.
     """
     if not isinstance(generator, torch.Generator):
         return [list(parts) for parts in zip(*(split(g, count) for g in generator), strict=True)]
@@ -28,6 +32,11 @@ def uniform(rows: int, length: int, generator: Generators) -> Tensor:
     """Uniform numbers on [0, 1): float32 `[rows, length]` on the generator's device.
 
     Draws run position by position, so that a longer row begins with the draws of a shorter one.
+
+    Args:
+        rows: number of rows.
+        length: number of positions.
+        generator: one generator, or one per row.
 
     Raises:
         ValueError: if there are several generators but not one for each row.

@@ -10,7 +10,12 @@ from diffucoder.diffusion.schedule import loss_weight
 
 
 def inverse_time(masked_BL: Tensor, t_B: Tensor) -> Tensor:
-    """1/t on masked positions, 0 elsewhere: the negative evidence lower bound (LLaDA, MDLM)."""
+    """1/t on masked positions, 0 elsewhere: the negative evidence lower bound (LLaDA, MDLM).
+
+    Args:
+        masked_BL: bool, masked positions.
+        t_B: time of each row.
+    """
     return loss_weight(t_B)[:, None] * masked_BL
 
 

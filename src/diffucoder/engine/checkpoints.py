@@ -26,7 +26,7 @@ class Save:
         path: its folder.
         step: finished steps.
         world_size: ranks that wrote it.
-        score: how good the model is, the higher the better; None if nobody measured.
+        score: how good the model is, the higher the better; None if not measured.
         identity: `Job.identity` of the job that wrote it.
     """
 
@@ -38,14 +38,27 @@ class Save:
 
 
 def folder(work: Path, step: int) -> Path:
-    """Where the save after `step` finished steps lies."""
+    """Where the save after `step` finished steps lies.
+
+    Args:
+        work: the stage's folder.
+        step: finished steps.
+    """
     return work / "saves" / f"step-{step:08d}"
 
 
 def write_manifest(
     path: Path, step: int, world_size: int, score: float | None, identity: Mapping[str, Any]
 ) -> None:
-    """Record beside the state what it belongs to; the fields are those of `Save`."""
+    """Record beside the state what it belongs to; the fields are those of `Save`.
+
+    Args:
+        path: the save's folder.
+        step: finished steps.
+        world_size: ranks that wrote the save.
+        score: how good the model is, the higher the better; None if not measured.
+        identity: `Job.identity` of the job that wrote it.
+    """
     manifest = {"step": step, "world_size": world_size, "score": score, "identity": identity}
     (path / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
@@ -70,7 +83,13 @@ def best(work: Path) -> Save | None:
 
 
 def prune(work: Path, keep: int, keep_best: bool) -> None:
-    """Delete all but the newest `keep` saves, and the best one if `keep_best`."""
+    """Delete all but the newest `keep` saves, and the best one if `keep_best`.
+
+    Args:
+        work: the stage's folder.
+        keep: number of saves to keep, the newest.
+        keep_best: whether the save with the highest score is kept as well.
+    """
     top = best(work) if keep_best else None
     for save in saves_of(work)[:-keep]:
         if save != top:

@@ -1,4 +1,4 @@
-"""Where a step's time goes, and how much memory it took."""
+"""Time and memory of a step."""
 
 import resource
 import sys

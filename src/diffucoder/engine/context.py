@@ -1,4 +1,4 @@
-"""What a rank knows: its place among the others, its draws, where its numbers go."""
+"""What a rank knows: its number, its generators, where its metrics go."""
 
 import hashlib
 import json
@@ -15,11 +15,16 @@ from diffucoder.engine.reporter import Reporter
 
 
 class Interrupted(Exception):
-    """A stage was asked to stop, and did so in good order."""
+    """A stage was asked to stop, and has saved what it did."""
 
 
 def sum_over_ranks(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Elementwise sum over the ranks, computed on `device`; a float64 tensor on the CPU."""
+    """Elementwise sum over the ranks, computed on `device`; a float64 tensor on the CPU.
+
+    Args:
+        values: this rank's values.
+        device: where the sum is computed.
+    """
     total = values.detach().to(device, torch.float64)
     if dist.get_world_size() > 1:
         dist.all_reduce(total)

@@ -1,4 +1,4 @@
-"""Which of the ranks this process is, as whoever started it says."""
+"""Which rank this process is, according to what started it."""
 
 import re
 from collections.abc import Mapping

@@ -13,7 +13,7 @@ from torch import nn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Dense bf16 operations a second by part of the device's name, of the makers' data sheets.
+# Dense bf16 operations per second by part of the device's name, from the makers' data sheets.
 PEAKS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -26,14 +26,14 @@ PEAKS = {
 
 
 def peak(device: torch.device) -> float | None:
-    """The device's bf16 peak in operations a second; None on a CPU or an unknown GPU."""
+    """The device's bf16 peak in operations per second; None on a CPU or an unknown GPU."""
     if device.type != "cuda":
         return None
     return peak_of(torch.cuda.get_device_name(device))
 
 
 def peak_of(name: str) -> float | None:
-    """The bf16 peak of a device called `name`, in operations a second, or None if unknown."""
+    """The bf16 peak of a device called `name`, in operations per second, or None if unknown."""
     words = name.replace("-", " ").split()
     known = [key for key in PEAKS if set(key.split()) <= set(words)]
     return PEAKS[max(known, key=len)] if known else None
@@ -44,7 +44,7 @@ def of_forward(rows: int, length: int, weights: float, width: float) -> float:
 
     Args:
         rows: rows of the batch.
-        length: tokens of a row.
+        length: tokens per row.
         weights: what `body_weights` gives: each takes part in a forward pass and in the backward
             pass's two products.
         width: what `attention_width` gives.

@@ -18,13 +18,13 @@ class Job(Params):
     """One stage's work.
 
     Attributes:
-        stage: name of the stage, for messages and for its own stream of randomness.
+        stage: name of the stage, for messages and for generators of its own.
         parameters: the stage's resolved parameters, as JSON values.
         inputs: absolute paths of what the stage reads, by name.
         work: absolute path of the folder for saves, metrics and logs.
         output: absolute path of the folder to write: a Hugging Face directory where a model is
             trained, else one of tables.
-        seed: of every draw in the stage.
+        seed: random seed of the stage.
     """
 
     stage: str

@@ -99,6 +99,10 @@ def run(job: Job, worker_module: str, engine: RankParams, environment: Mapping[s
 def command(engine: RankParams, arguments: list[str]) -> list[str]:
     """The command line that starts every rank with `arguments`.
 
+    Args:
+        engine: how many ranks, and how they are started.
+        arguments: arguments of each rank.
+
     Raises:
         MissingInput: if the hostfile does not exist, or there is no allocation of Slurm.
     """

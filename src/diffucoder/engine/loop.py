@@ -146,6 +146,10 @@ def learning_rate(step: int, training: TrainingParams) -> float:
 
     Linear warm-up, then constant, or half a cosine (Loshchilov and Hutter, arXiv 1608.03983)
     that reaches the floor at the last update.
+
+    Args:
+        step: number of the update, from 0.
+        training: steps, optimizer and schedule.
     """
     peak, schedule = training.optimizer.learning_rate, training.schedule
     if step < schedule.warmup_steps:
@@ -193,7 +197,12 @@ class Steps:
         self.last_save = start
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of step number `step`, counted from 0."""
+        """Record the metrics of step number `step`, counted from 0.
+
+        Args:
+            step: number of the step, from 0.
+            metrics: numbers by name.
+        """
         self._metrics.update(metrics)
         self._context.reporter.log(step + 1, metrics)
 

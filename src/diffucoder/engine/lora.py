@@ -62,6 +62,10 @@ def trained(model: "PreTrainedModel") -> dict[str, Tensor]:
 def restore(model: "PreTrainedModel", weights: Mapping[str, Tensor]) -> None:
     """Give a model the weights that `trained` took from one like it.
 
+    Args:
+        model: the model to change, in place.
+        weights: what `trained` gave.
+
     Raises:
         BadCheckpoint: if they are not just those that get gradients here.
     """

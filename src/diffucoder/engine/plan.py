@@ -46,7 +46,7 @@ class Shape:
         largest: weights of the largest module without parts, gathered at once by ZeRO-3.
         layers, hidden, heads_width, intermediate, vocabulary: sizes of the model; `heads_width`
             is all query heads' channels.
-        length: tokens of a row.
+        length: tokens per row.
         forward_passes: forward passes through a micro-batch before its backward pass.
         frozen_params: weights of frozen models on the same device.
     """
@@ -102,7 +102,7 @@ def announce(
         context: this rank.
         model: before DeepSpeed splits it.
         training: steps, batch and engine.
-        length: tokens of a row.
+        length: tokens per row.
         forward_passes: forward passes through a micro-batch before its backward pass.
         frozen_params: weights of frozen models on the same device.
 
@@ -124,7 +124,14 @@ def announce(
 def shape_of(
     model: "PreTrainedModel", length: int, forward_passes: int = 1, frozen_params: int = 0
 ) -> Shape:
-    """The `Shape` of a model of transformers."""
+    """The `Shape` of a model of transformers.
+
+    Args:
+        model: a causal-LM module of transformers.
+        length: tokens per row.
+        forward_passes: forward passes through a micro-batch before its backward pass.
+        frozen_params: weights of frozen models on the same device.
+    """
     config = model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Shape(
@@ -143,7 +150,13 @@ def shape_of(
 
 
 def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
-    """Memory of one rank of `world_size`, in bytes."""
+    """Memory of one rank of `world_size`, in bytes.
+
+    Args:
+        shape: sizes of the model and its rows.
+        engine: precision, ZeRO, offloading and micro-batch.
+        world_size: number of ranks.
+    """
     half = engine.precision == "bf16"
     narrow = 2 if half and engine.zero_stage else FULL
     machines = max(world_size // engine.nproc_per_node, 1)
@@ -170,7 +183,12 @@ def estimate(shape: Shape, engine: EngineParams, world_size: int) -> Plan:
 
 
 def state_bytes(engine: EngineParams, world_size: int) -> float:
-    """Bytes on a rank's device for each weight: itself, its gradient, its optimizer state."""
+    """Bytes on a rank's device for each weight: itself, its gradient, its optimizer state.
+
+    Args:
+        engine: precision, ZeRO stage and offloading.
+        world_size: number of ranks.
+    """
     half, stage = engine.precision == "bf16", engine.zero_stage
     if stage == 0:
         # Autocast keeps a copy of the weights in half precision.
@@ -189,6 +207,11 @@ def logit_bytes(shape: Shape, tokens: int, mib: float) -> float:
     """Bytes of logits and what a loss makes of them.
 
     Where they do not fit into `mib`, chunks do, beside the head's gradient summed in float32.
+
+    Args:
+        shape: sizes of the model.
+        tokens: positions that are scored together.
+        mib: memory that logits may take, in MiB.
     """
     at_once = PLAIN_BYTES * tokens * shape.vocabulary
     return min(at_once, mib * MIB + FULL * shape.vocabulary * shape.hidden)
@@ -199,13 +222,24 @@ def layer_bytes(shape: Shape, precision: int) -> float:
 
     Norms keep their input in float32 and two results; attention its queries, keys and values (of
     all heads) and twice its result; the gated feed-forward layer four intermediate results.
+
+    Args:
+        shape: sizes of the model.
+        precision: bytes per number in the forward pass.
     """
     norms = 2 * shape.hidden * (FULL + 2 * precision)
     return norms + precision * (5 * shape.heads_width + 4 * shape.intermediate)
 
 
 def describe(shape: Shape, plan: Plan, training: TrainingParams, world_size: int) -> list[str]:
-    """The plan in words, one line a subject."""
+    """The plan as lines of text, one per subject.
+
+    Args:
+        shape: sizes of the model and its rows.
+        plan: memory of a rank.
+        training: steps, batch and engine.
+        world_size: number of ranks.
+    """
     engine = training.engine
     tokens = training.steps * training.batch_size * shape.length
     share = training.batch_size // world_size
@@ -225,7 +259,12 @@ def describe(shape: Shape, plan: Plan, training: TrainingParams, world_size: int
 
 
 def capacity(context: Context, training: TrainingParams) -> float:
-    """Bytes that a rank may use: of its GPU, or its share of the machine's memory."""
+    """Bytes that a rank may use: of its GPU, or its share of the machine's memory.
+
+    Args:
+        context: this rank.
+        training: its engine says how many ranks share a machine.
+    """
     if context.device.type == "cuda":
         return USABLE * torch.cuda.get_device_properties(context.device).total_memory
     local = min(training.engine.nproc_per_node, context.world_size)
@@ -236,6 +275,13 @@ def check(
     stage: str, shape: Shape, engine: EngineParams, world_size: int, available: float
 ) -> None:
     """Make sure that the plan fits into `available` bytes.
+
+    Args:
+        stage: name of the stage, for the message.
+        shape: sizes of the model and its rows.
+        engine: settings of the engine.
+        world_size: number of ranks.
+        available: bytes that a rank may use.
 
     Raises:
         BadParameters: if it does not; says which setting would make it fit.
@@ -263,7 +309,12 @@ def check(
 
 
 def changes(engine: EngineParams, world_size: int) -> Iterator[dict[str, Any]]:
-    """Settings that need less memory: the cheapest in time first, then several together."""
+    """Settings that need less memory: the cheapest in time first, then several together.
+
+    Args:
+        engine: settings to start from.
+        world_size: number of ranks.
+    """
     slower: list[dict[str, Any]] = []
     halvings = int(math.log2(engine.micro_batch))
     slower += [{"micro_batch": engine.micro_batch >> n} for n in range(1, halvings + 1)]

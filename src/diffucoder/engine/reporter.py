@@ -1,4 +1,4 @@
-"""Where the numbers of a stage go while it runs, and how its node gets them back."""
+"""Metrics of a stage while it runs, and how its node reads them."""
 
 import json
 import os
@@ -16,7 +16,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class Reporter:
-    """Takes the numbers of a stage: a JSON line a step, and the MLflow run of the stage.
+    """Takes the metrics of a stage: to a JSON line per step, and to the MLflow run of the stage.
 
     Only rank 0 writes; on other ranks `log` does nothing.
     """
@@ -30,13 +30,23 @@ class Reporter:
             self._run = RunLogger(os.environ)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record numbers of a finished step, counted from 1."""
+        """Record numbers of a finished step, counted from 1.
+
+        Args:
+            step: number of the step, from 1.
+            metrics: numbers by name.
+        """
         if self._file is not None and self._run is not None:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._run.log_metrics(step, metrics)
 
     def tag(self, name: str, value: str) -> None:
-        """Say something of the stage as a whole."""
+        """Record a fact about the stage as a whole.
+
+        Args:
+            name: name of the tag.
+            value: its value.
+        """
         if self._run is not None:
             self._run.set_tag(name, value)
 

@@ -19,7 +19,7 @@ from diffucoder.errors import BadCheckpoint, TrainingFailed
 from diffucoder.io.atomic import atomic_directory
 
 EXTRA_FILE = "extra.pt"
-# Where a save of another number of ranks is laid out anew while it is read.
+# Folder of a save by another number of ranks while it is resharded for this one.
 RESHARDED = "resharded"
 
 
@@ -37,7 +37,7 @@ def save(
         step: finished steps of the stage.
         extra: what else is needed to go on: tensors, numbers, strings, lists and dicts, the same
             on every rank; rank 0's is kept.
-        score: how good the model is, the higher the better; None if nobody measured.
+        score: how good the model is, the higher the better; None if not measured.
 
     Raises:
         TrainingFailed: if the disk is full or cannot be written; earlier saves stay.
@@ -64,8 +64,12 @@ def save(
 def resume(context: Context, engine: Engine) -> tuple[int, dict[str, Any]]:
     """Load the newest whole save, if there is one; all ranks call it.
 
-    A save of another number of ranks is laid out anew for this one, by DeepSpeed's universal
+    A save of another number of ranks is resharded for this one, through DeepSpeed's universal
     checkpoint; the run then goes on with equal state and sums that round differently.
+
+    Args:
+        context: this rank.
+        engine: what to restore, in place.
 
     Returns:
         Finished steps, and the stage's `extra`; `(0, {})` when there is nothing to resume.

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def main(module_name: str, job_file: str) -> int:
-    """Join the other ranks, do the job, say how it went; returns the exit code."""
+    """Join the other ranks, do the job, say how it went; returns the exit code.
+
+    Args:
+        module_name: import path of a module with `work(job, context)`.
+        job_file: path of the job, as `Job.save` wrote it.
+    """
     die_with_parent()
     die_with_reader()
     # DeepSpeed asks for them even where the process group is open.
@@ -63,7 +68,7 @@ def main(module_name: str, job_file: str) -> int:
 
 
 def die_with_reader() -> None:
-    """End this process when nobody can read its output any more.
+    """End this process when its output can no longer be read.
 
     The output of ranks goes to their node through pipes, on other machines through ssh. So its
     end reaches ranks whose own parent, a launcher, does not end with the node.

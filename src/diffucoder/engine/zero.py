@@ -64,8 +64,8 @@ class SkippedUpdates:
     """Updates that were left out because their gradient was not finite.
 
     Attributes:
-        total: of the whole stage.
-        in_a_row: up to now, without one that was made in between.
+        total: skipped updates of the whole stage.
+        in_a_row: skipped updates since the newest one that was made.
     """
 
     total: int = 0
@@ -85,7 +85,7 @@ class Engine:
         model: the model, for forward passes without gradient inside `full_weights`.
         runtime: DeepSpeed's engine around it, which declares no types that hold.
         training: what it was set up with.
-        operations: of the training passes through the model on this rank.
+        operations: counts operations of the training passes on this rank.
         skipped: updates that were not made.
     """
 
@@ -110,6 +110,10 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
     """Put `model` under DeepSpeed, ready for `diffucoder.engine.loop.optimizer_step`.
 
     Needs the process group that the worker has opened.
+
+    Args:
+        model: the model to train; it is changed in place.
+        training: optimizer and engine.
     """
     if training.engine.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -126,7 +130,7 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
         model=wrapped, optimizer=adamw(wrapped, training.optimizer), config=settings(training)
     )
     if runtime.dp_world_size == 1 and training.engine.zero_stage == 0:
-        # There is nobody to reduce with; DeepSpeed would copy all gradients to find out.
+        # There is no other rank to reduce with; DeepSpeed would copy all gradients to find out.
         runtime.enable_backward_allreduce = False
     # bf16 training rounds buffers too, and rounded rotary frequencies turn far positions by
     # whole radians.
@@ -137,7 +141,12 @@ def initialize(model: "PreTrainedModel", training: TrainingParams) -> Engine:
 
 
 def adamw(model: nn.Module, optimizer: OptimizerParams) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
+    """AdamW that decays matrices only.
+
+    Args:
+        model: its weights that get gradients are optimized.
+        optimizer: the optimizer's parameters.
+    """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [
         {"params": [w for w in weights if w.dim() >= 2], "weight_decay": optimizer.weight_decay},
@@ -209,6 +218,10 @@ def forward_backward(
 def update(engine: Engine, learning_rate: float) -> float:
     """Apply the gathered gradients, unless they are not finite.
 
+    Args:
+        engine: what is in training.
+        learning_rate: learning rate of this update.
+
     Returns:
         Their global norm before clipping; not finite if the update was skipped.
     """
@@ -257,6 +270,10 @@ def save(engine: Engine, folder: Path) -> None:
     Weights that are not trained are left out: they are those of the checkpoint that the stage
     started from, whose content is part of the job's identity.
 
+    Args:
+        engine: what to save.
+        folder: folder that takes the state.
+
     Raises:
         OSError, RuntimeError: if the disk is full or cannot be written.
     """
@@ -300,7 +317,7 @@ def load(engine: Engine, folder: Path, resharded: bool) -> None:
 
 
 def reshard(folder: Path, target: Path) -> None:
-    """Lay out what `save` wrote under ZeRO for any number of ranks; one process calls it.
+    """Convert what `save` wrote under ZeRO for any number of ranks; one process calls it.
 
     Args:
         folder: the save.
@@ -334,6 +351,11 @@ def export(engine: Engine, tokenizer: "PreTrainedTokenizerBase", path: Path) -> 
 
     Rank 0 writes; the directory appears whole, in place of one of that name, with the marker
     `COMPLETE`.
+
+    Args:
+        engine: what to export.
+        tokenizer: the model's tokenizer.
+        path: directory to write.
 
     Raises:
         TrainingFailed: if the disk is full or cannot be written; what was at `path` stays.

@@ -1,8 +1,8 @@
-"""Who may look at whom: attention masks over packed rows.
+"""Attention masks over packed rows.
 
 A mask is bool `[B, 1, L, L]`, true where the row position may look at the column position.
 Documents packed into one row never see each other. A filler position (document id -1) sees
-itself alone, because a softmax over nothing is not a number.
+itself alone, because a softmax over nothing is NaN.
 
 Shapes: B rows, L positions.
 """
@@ -29,7 +29,7 @@ def sample_future_mask(length: int, rho: float, generator: torch.Generator) -> T
     Args:
         length: L.
         rho: share of the future that is open, in [0, 1]; 0 is causal, 1 bidirectional.
-        generator: source of the draw; the result lies on its device.
+        generator: where the draw comes from; the result lies on its device.
     """
     uniform_LL = torch.rand(length, length, generator=generator, device=generator.device)
     return uniform_LL < rho

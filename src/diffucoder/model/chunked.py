@@ -17,7 +17,13 @@ from torch.autograd.function import FunctionCtx
 
 
 class Head(NamedTuple):
-    """What the logits are made of: states `[N, D]`, weight `[V, D]` and, if any, bias `[V]`."""
+    """What the logits are made of.
+
+    Attributes:
+        states: last hidden states, `[N, D]`.
+        weight: weight of the output embedding, `[V, D]`.
+        bias: its bias, `[V]`, if it has one.
+    """
 
     states: Tensor
     weight: Tensor
@@ -25,7 +31,13 @@ class Head(NamedTuple):
 
 
 class ChunkedLoss(NamedTuple):
-    """Losses `[N]` (nats), whether the target is the likeliest token, gradients of the `Head`."""
+    """Losses of all positions, and gradients of what they are made of.
+
+    Attributes:
+        losses: `[N]`, in nats.
+        correct: bool `[N]`, whether the target is the likeliest token.
+        gradients: of the `Head`'s states, weight and bias; None where not asked for.
+    """
 
     losses: Tensor
     correct: Tensor

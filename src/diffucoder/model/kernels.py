@@ -30,7 +30,7 @@ NAMES = {"varlen": "documents_varlen", "flash": "documents_fa2"}
 
 
 class Segments(NamedTuple):
-    """Runs of positions that see themselves alone, all rows laid end to end.
+    """Runs of positions that attend to themselves alone, all rows laid end to end.
 
     Attributes:
         cu_seqlens: int32 `[S + 1]`, where each begins, and T.
@@ -67,7 +67,12 @@ def document_attention(model: PreTrainedModel, document_ids_BL: Tensor) -> Tenso
 
 
 def forward_inputs(model: PreTrainedModel, attention: Tensor | Segments | None) -> dict[str, Any]:
-    """The arguments of a transformers body that make it attend so."""
+    """The arguments that make a transformers body attend as `attention` says.
+
+    Args:
+        model: a causal-LM module of transformers.
+        attention: as in `projection.aligned_states`.
+    """
     if isinstance(attention, Segments):
         cu_seqlens, max_seqlen = attention
         return {

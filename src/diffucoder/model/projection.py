@@ -1,7 +1,7 @@
 """The vocabulary projection, at the positions that need it and nowhere else.
 
 With a vocabulary of 150,000 the logits of a batch outweigh everything else in memory, and most
-of them are never looked at: a masked diffusion loss reads the hidden positions alone. Of those,
+of them are never looked at: a masked diffusion loss reads the masked positions alone. Of those,
 logits that do not fit into a given memory are made and dropped in chunks.
 
 Shapes: B rows, L positions, D hidden width, V vocabulary, N chosen positions.
@@ -42,7 +42,12 @@ def chunk_for(vocabulary: int, positions: int, logits_mib: float) -> int | None:
 
 
 def head(model: PreTrainedModel, states_ND: Tensor) -> chunked.Head:
-    """What `chunked` makes the logits of these states from."""
+    """What `chunked` makes the logits of these states from.
+
+    Args:
+        model: a causal-LM module of transformers.
+        states_ND: last hidden states.
+    """
     output: Any = model.get_output_embeddings()
     weight_VD: Tensor = output.weight
     bias_V: Tensor | None = getattr(output, "bias", None)
@@ -82,7 +87,12 @@ def aligned_states(
 
 
 def logits(model: PreTrainedModel, states_ND: Tensor) -> Tensor:
-    """Logits `[N, V]` from last hidden states."""
+    """Logits `[N, V]` from last hidden states.
+
+    Args:
+        model: a causal-LM module of transformers.
+        states_ND: last hidden states.
+    """
     output: Any = model.get_output_embeddings()
     return output(states_ND)
 

@@ -30,7 +30,12 @@ from diffucoder.training.setup import load_model, open_stage
 
 
 def work(job: Job, context: Context) -> None:
-    """Train the checkpoint `model` on `shards`; write a bidirectional one to `job.output`."""
+    """Train the checkpoint `model` on `shards`; write a bidirectional one to `job.output`.
+
+    Args:
+        job: inputs `model` and `shards`.
+        context: this rank.
+    """
     params = PhaseParams(**job.parameters)
     model, tokenizer = load_model(job, context, params)
     shards = ShardReader(job.inputs["shards"])
@@ -73,8 +78,8 @@ def preparer(
 
     Args:
         params: shares of exceptional rows, length of the annealing.
-        mask_token_id: what stands in for a hidden token.
-        generator_of: the source of what all rows of a step share.
+        mask_token_id: id of the mask token.
+        generator_of: the generator of what all rows of a step share.
     """
 
     def prepare(

@@ -1,4 +1,4 @@
-"""What may be hidden in a packed row, and the rare rows that are cut or keep a clean prefix.
+"""What may be masked in a packed row, and the rare rows that are cut or keep a clean prefix.
 
 Both exceptions are DiffuLLaMA's and LLaDA's: without them the model would only ever see full
 rows that are noised throughout, and never a short text or a clean prompt.
@@ -28,8 +28,8 @@ def adaptation_row(
         row: clean tokens `[L]` and their documents.
         truncated_share: probability that the row is cut at a random length.
         prefix_share: probability that a random prefix stays free of noise.
-        mask_token_id: what stands in for a hidden token.
-        generator: source of this row's draws.
+        mask_token_id: id of the mask token.
+        generator: where this row's draws come from.
 
     Returns:
         A batch of this one row, whose `document_ids` are -1 on what was cut off.
@@ -41,13 +41,25 @@ def adaptation_row(
 
 
 def truncated(document_ids_L: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """With probability `share`, keep a length uniform on 1 to L and turn the rest to filler."""
+    """With probability `share`, keep a length uniform on 1 to L and turn the rest to filler.
+
+    Args:
+        document_ids_L: the document of each position.
+        share: probability that the row is cut.
+        generator: where the row's draws come from.
+    """
     keep = _length_or(len(document_ids_L), share, len(document_ids_L), generator)
     return torch.where(torch.arange(len(document_ids_L)) < keep, document_ids_L, FILLER)
 
 
 def clean_prefix(length: int, share: float, generator: torch.Generator) -> int:
-    """With probability `share` a prefix length uniform on 0 to L - 1, otherwise 0."""
+    """With probability `share` a prefix length uniform on 0 to L - 1, otherwise 0.
+
+    Args:
+        length: L, tokens of the row.
+        share: probability of a prefix.
+        generator: where the row's draws come from.
+    """
     return _length_or(length, share, 1, generator) - 1
 
 

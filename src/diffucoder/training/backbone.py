@@ -33,6 +33,10 @@ def work(job: Job, context: Context) -> None:
     """Write an autoregressive checkpoint to `job.output`.
 
     Inputs of the job: `tokenizer`, `token_shards`, and `source` where a directory is taken over.
+
+    Args:
+        job: inputs `tokenizer` and `token_shards`, and parameters.
+        context: this rank.
     """
     params = BackboneParams(**job.parameters)
     if params.source is None:
@@ -67,7 +71,13 @@ def _take_over(job: Job, context: Context, source: str) -> None:
 def prepare(
     rows: Sequence[PackedTokens], step: int, generators: Sequence[torch.Generator]
 ) -> MicroBatch[PackedTokens]:
-    """Stack packed rows; nothing is drawn."""
+    """Stack packed rows; nothing is drawn.
+
+    Args:
+        rows: packed rows.
+        step: not read.
+        generators: not read.
+    """
     batch = PackedTokens.stack(rows)
     return MicroBatch(
         batch,

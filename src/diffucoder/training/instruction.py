@@ -32,7 +32,13 @@ from diffucoder.training.setup import load_model, open_stage
 
 
 class Pair(NamedTuple):
-    """A pair, and the probability that its prompt is a condition when it is read."""
+    """An instruction pair as it is read.
+
+    Attributes:
+        prompt: Tokens of the user's turn.
+        response: Tokens of the answer.
+        share: Probability that the prompt is a condition.
+    """
 
     prompt: list[int]
     response: list[int]
@@ -40,7 +46,12 @@ class Pair(NamedTuple):
 
 
 def work(job: Job, context: Context) -> None:
-    """Train the checkpoint `model` on `tokenized_pairs`; write the tuned one to `job.output`."""
+    """Train the checkpoint `model` on `tokenized_pairs`; write the tuned one to `job.output`.
+
+    Args:
+        job: inputs `model` and `tokenized_pairs`.
+        context: this rank.
+    """
     params = InstructionParams(**job.parameters)
     pairs, too_long = read_pairs(job.inputs["tokenized_pairs"], params.row_length)
     if too_long and context.rank == 0:
@@ -65,7 +76,13 @@ def work(job: Job, context: Context) -> None:
 def pairs_between(
     pairs: pa.Table, phase_in_epochs: float, seed: int
 ) -> Callable[[int, int], list[Pair]]:
-    """Rows number `first` to `last` - 1 of an endless reading, shuffled anew each epoch."""
+    """A reader of rows number `first` to `last` - 1 of an endless shuffled reading.
+
+    Args:
+        pairs: columns `prompt_ids` and `response_ids`.
+        phase_in_epochs: as in `condition_share`.
+        seed: random seed of the order.
+    """
     prompts, responses = pairs["prompt_ids"], pairs["response_ids"]
 
     def rows_between(first: int, last: int) -> list[Pair]:
@@ -91,7 +108,15 @@ def prepare(
     step: int,
     generators: Sequence[torch.Generator],
 ) -> MicroBatch[NoisedBatch]:
-    """Noise pairs; each draws from its own generator."""
+    """Noise pairs; each draws from its own generator.
+
+    Args:
+        row_length: tokens per row.
+        special: ids of the special tokens.
+        rows: the pairs.
+        step: not read.
+        generators: one per pair.
+    """
     noised = NoisedBatch.concatenate(
         [
             instruction_row(row.prompt, row.response, row_length, row.share, special, generator)

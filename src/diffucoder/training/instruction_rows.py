@@ -100,7 +100,7 @@ def instruction_row(
         row_length: tokens of the row.
         share: probability that the prompt is a condition, from `condition_share`.
         special: ids of the mask and the padding token.
-        generator: source of this row's draws.
+        generator: where this row's draws come from.
 
     Returns:
         A batch of this one row.

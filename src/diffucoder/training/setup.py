@@ -78,6 +78,11 @@ def load_model(
 def choose_kernels(context: Context, model: "PreTrainedModel", engine: EngineParams) -> None:
     """Set how the model computes on this machine, in place, and print what was chosen.
 
+    Args:
+        context: This rank.
+        model: The model.
+        engine: Settings of the engine.
+
     Raises:
         BadParameters: If the attention kernel that `engine` names cannot run here.
     """
