@@ -46,7 +46,7 @@ def test_every_environment_has_valid_parameters(parameters: Parameters, env: str
 def test_ranks_must_share_whole_groups(parameters: Parameters) -> None:
     read = parameters("test", "grpo")
     read["training"]["engine"]["nproc_per_node"] = 4
-    with pytest.raises(ValidationError, match="2 prompts a step"):
+    with pytest.raises(ValidationError, match="2 prompts per step"):
         GrpoParams(**read)
 
 
