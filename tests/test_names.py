@@ -32,7 +32,7 @@ ARGUMENTS = {
         "new_BL", "old_BL", "advantages_B", "completion_mask_BL", "epsilon", "denominator",
         "ref_BL", "beta",
     ],
-    ("diffucoder.rl.estimators", "make"): ["options", "mask_token_id", "steps"],
+    ("diffucoder.rl.estimators", "make"): ["options", "mask_token_id", "steps", "logits_mib"],
     ("diffucoder.decoding", "generate"): [
         "model", "prompts", "config", "mask_token_id", "eos_token_id", "pad_token_id", "generator",
     ],

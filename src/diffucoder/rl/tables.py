@@ -70,7 +70,7 @@ def write_problems(problems: pd.DataFrame, work: Path) -> Path:
         BadData: If there are no problems to train on or to validate with.
     """
     for split in SPLITS:
-        if not (problems["split"] == split).any():
+        if split not in set(problems["split"]):
             raise BadData(
                 f"problems: none of the {len(problems)} is of split {split!r}; coupled-GRPO needs "
                 "some: raise problems.counts or add a problem file of that split, then run "
