@@ -140,8 +140,11 @@ def settings(length: int, block: int, paces: Sequence[int]) -> dict[str, Decodin
 
 
 def savings(length: int, block: int) -> dict[str, DecodingParams]:
-    """For text that ends: `dropping` settings compute nothing after an end token, a token a step;
-    `fast` ones also reveal all that they are sure of."""
+    """Settings for text that ends.
+
+    `dropping` ones compute nothing after an end token, one token per step; `fast` ones also reveal
+    all tokens that are sure.
+    """
     shape, made = {"max_new_tokens": length, "eps": 0.0}, {}
     for cache in get_args(Caching):
         saving = shape | {"drop_after_end": True, "cache": cache, "steps": length}

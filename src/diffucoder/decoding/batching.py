@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from diffucoder.decoding.row import Row
 from diffucoder.model.positions import position_ids
@@ -64,7 +65,7 @@ def _padding_ratio(rows: Sequence[Row]) -> float:
 
 
 def full_forward(
-    model: nn.Module, rows: Sequence[Row], pad_token_id: int, padding: Padding
+    model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int, padding: Padding
 ) -> tuple[Tensor, int]:
     """Compute every position of the rows and read the states of the candidates.
 

@@ -108,7 +108,7 @@ class MonteCarloOptions(RandomViewsOptions):
 
 
 class StratifiedTOptions(RandomViewsOptions):
-    """Generators of the ELBO's terms with times spread evenly."""
+    """Draws of the ELBO's terms at times spread evenly (stratified sampling)."""
 
     implementation: ClassVar[str] = "diffucoder.rl.estimators.monte_carlo.StratifiedT"
     name: Literal["stratified_t"] = "stratified_t"
