@@ -200,7 +200,6 @@ def infill(
 )
 @click.option(
     "--max-batch-size",
-    "--slots",
     type=click.IntRange(1),
     default=16,
     show_default=True,
@@ -208,7 +207,6 @@ def infill(
 )
 @click.option(
     "--max-queue",
-    "--line",
     type=click.IntRange(0),
     default=64,
     show_default=True,
