@@ -38,9 +38,9 @@ from diffucoder.engine.clock import peak_memory_mib
 from diffucoder.engine.flops import attention_width, body_weights, of_forward
 from diffucoder.engine.loop import MicroBatch, optimizer_step
 from diffucoder.engine.zero import Engine, initialize
+from diffucoder.loss import LossOutput
 from diffucoder.model.compute import configure
 from diffucoder.model.kernels import document_attention
-from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.model.shift import aligned_logits
 

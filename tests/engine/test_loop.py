@@ -16,7 +16,7 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit, learning_rate, optimizer_step
 from diffucoder.engine.zero import full_weights, initialize
 from diffucoder.errors import BadData, TrainingFailed
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*all_gather_into_tensor:FutureWarning"),

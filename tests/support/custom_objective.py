@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from diffucoder.config.base import Params
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.objectives.base import LossAggMode, Objective, Scores, sequence_sums
 
 

@@ -16,8 +16,8 @@ from diffucoder.diffusion.objectives import projected_loss
 from diffucoder.diffusion.options import Weighting
 from diffucoder.diffusion.schedule import sample_times
 from diffucoder.diffusion.weights import cart, inverse_time
+from diffucoder.loss import LossOutput, Metrics
 from diffucoder.model.kernels import Segments
-from diffucoder.model.loss import LossOutput, Metrics
 from diffucoder.model.projection import aligned_states
 
 

@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 from diffucoder.config.engine import LOGITS_MIB
 from diffucoder.diffusion.weights import inverse_time
+from diffucoder.loss import LossOutput, Metrics
 from diffucoder.model import chunked
-from diffucoder.model.loss import LossOutput, Metrics
 from diffucoder.model.projection import chunk_for, head, logits
 
 

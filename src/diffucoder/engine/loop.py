@@ -21,7 +21,7 @@ from diffucoder.engine.clock import Stopwatch, peak_memory_mib
 from diffucoder.engine.context import Context, Interrupted, sum_over_ranks
 from diffucoder.engine.zero import Engine, forward_backward, update
 from diffucoder.errors import BadData, TrainingFailed
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.progress import Meter
 
 

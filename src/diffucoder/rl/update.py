@@ -14,7 +14,7 @@ from diffucoder.config.grpo import GrpoParams
 from diffucoder.engine.context import Context
 from diffucoder.engine.loop import MicroBatch, StepMetrics, optimizer_step
 from diffucoder.engine.zero import Engine, full_weights
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch, ScoredBatch
 from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.objectives.base import Objective, Scores

@@ -20,9 +20,9 @@ from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit
+from diffucoder.loss import LossOutput
 from diffucoder.model.attention import anneal_ratio, annealed_mask, sample_future_mask
 from diffucoder.model.kernels import document_attention
-from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids
 from diffucoder.training.adaptation_rows import adaptation_row
 from diffucoder.training.packed import PackedTokens, packed_rows

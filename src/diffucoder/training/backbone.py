@@ -19,9 +19,9 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit
 from diffucoder.io.atomic import atomic_directory
+from diffucoder.loss import LossOutput
 from diffucoder.model import create, load, load_tokenizer
 from diffucoder.model.attention import causal_mask
-from diffucoder.model.loss import LossOutput
 from diffucoder.model.positions import packed_position_ids, predictable_mask
 from diffucoder.model.projection import aligned_states
 from diffucoder.model.special_tokens import add_token_embeddings, new_token_ids

@@ -21,7 +21,7 @@ from diffucoder.engine import zero
 from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, fit
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.training.instruction_rows import (
     condition_share,
     instruction_row,

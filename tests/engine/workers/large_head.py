@@ -12,7 +12,7 @@ from diffucoder.engine.context import Context
 from diffucoder.engine.job import Job
 from diffucoder.engine.loop import MicroBatch, optimizer_step
 from diffucoder.engine.zero import full_weights, initialize
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 
 LENGTH, MASK = 12, VOCABULARY - 1
 WEIGHTING = InverseTimeWeighting(kind="inverse_t")

@@ -18,7 +18,7 @@ from diffucoder.engine.job import Job
 from diffucoder.engine.launch import STOP_FILE
 from diffucoder.engine.loop import MicroBatch, fit
 from diffucoder.engine.zero import export, initialize
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 
 VOCABULARY, LENGTH = 64, 12
 

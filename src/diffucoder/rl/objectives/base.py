@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from diffucoder.config.base import Params
 from diffucoder.diffusion.generators import Generators
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.objectives.base import (
     LossAggMode,
     Objective,

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar
 
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.objectives.base import (
     LossAggMode,
     Objective,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.objectives.base import LossAggMode, Objective, Scores, require_reference
 from diffucoder.rl.objectives.options import GrpoOptions
 

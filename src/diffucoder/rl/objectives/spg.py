@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from diffucoder.diffusion.generators import Generators
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.batch import CompletionBatch
 from diffucoder.rl.estimators.base import Estimator
 from diffucoder.rl.objectives.base import LossAggMode, Objective, Scores, sequence_sums

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from diffucoder.model.loss import LossOutput
+from diffucoder.loss import LossOutput
 from diffucoder.rl.objectives.base import (
     LossAggMode,
     Objective,
