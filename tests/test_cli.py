@@ -44,7 +44,7 @@ def test_chat_answers_piped_input_plainly(checkpoint: str) -> None:
 def test_a_rule_of_ones_own_is_given_by_its_import_path(checkpoint: str) -> None:
     asked = ["chat", "--checkpoint", checkpoint, "--max-tokens", "8", "--device", "cpu"]
     asked += ["--temperature", "1"]
-    done = CliRunner().invoke(cli, [*asked, "--rule", "own_rule.coin"], input="add\n")
+    done = CliRunner().invoke(cli, [*asked, "--rule", "custom_rule.coin"], input="add\n")
     assert done.exit_code == 0, done.output
     plain = CliRunner().invoke(cli, asked, input="add\n")
     # Another order of reveals, and so other draws.
@@ -108,7 +108,7 @@ def test_other_machines_need_a_token(checkpoint: str, monkeypatch: pytest.Monkey
         (["--checkpoint", "no/where/at/all"], "no such directory"),
         (["--temperature", "-1"], "temperature"),
         (["--rule", "guess"], "'guess' is not one of"),
-        (["--rule", "own_rule.mine"], "rule 'own_rule.mine' cannot be imported"),
+        (["--rule", "custom_rule.mine"], "rule 'custom_rule.mine' cannot be imported"),
     ],
 )
 def test_mistakes_are_one_message(checkpoint: str, options: list[str], message: str) -> None:

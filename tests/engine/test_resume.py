@@ -203,7 +203,7 @@ def test_another_number_of_ranks_goes_on(
     assert ranks.wait(*ranks.start(cut, "tiny_stage", after)) == [0] * after
     said = (cut.work / "rank-0.log").read_text()
     assert (f"written by {before} ranks; laying it out for {after}" in said) == (zero_stage > 0)
-    assert not (cut.work / resume.RELAID).exists()
+    assert not (cut.work / resume.RESHARDED).exists()
     records = read_metrics(cut.work / "metrics.jsonl")
     assert [record["step"] for record in records] == [*range(1, 7)]
 

@@ -49,7 +49,7 @@ def test_longer_runs_are_rarer_and_wider_windows_easier() -> None:
 def test_order_from_reveal_steps() -> None:
     assert order_from_steps([2, 0, 1]) == [1, 2, 0]
     assert order_from_steps([5, 9, 7]) == [0, 2, 1]
-    with pytest.raises(ValueError, match="one token a step"):
+    with pytest.raises(ValueError, match="one token per step"):
         order_from_steps([0, 0, 1])
 
 

@@ -21,7 +21,7 @@ def test_only_the_adapted_matrices_move_and_a_stop_changes_nothing(
     stage: str, stage_job: Callable[..., Job], ranks: Any, checkpoint: Path
 ) -> None:
     job = stage_job(stage, "adapters", lora=LORA)
-    worker = f"diffucoder.pipelines.{stage}.worker"
+    worker = f"diffucoder.training.{stage}"
     assert ranks.wait(*ranks.start(job, worker)) == [0], (job.work / "rank-0.log").read_text()
     cut = stage_job(stage, "cut", lora=LORA)
     cut.work.mkdir(parents=True, exist_ok=True)

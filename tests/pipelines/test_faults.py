@@ -57,7 +57,7 @@ def outcome(job: Job) -> dict[str, Any]:
 def test_a_run_cut_at_any_moment_ends_as_an_uninterrupted_one(
     stage: str, stage_job: Callable[..., Job], ranks: Any
 ) -> None:
-    worker = f"diffucoder.pipelines.{stage}.worker"
+    worker = f"diffucoder.training.{stage}"
     whole = stage_job(stage, "whole")
     pids = ranks.start(whole, worker)
     began = time.monotonic()

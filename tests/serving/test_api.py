@@ -254,7 +254,7 @@ def test_time_is_limited_while_decoding_and_waiting(serve: Serve, slow: None) ->
         ({"stop": ["a"] * 17}, "stop"),
         ({"prompt": []}, "1 to 16 choices"),
         ({"extra_body": {"rule": "guess"}}, "rule"),
-        ({"extra_body": {"rule": "own_rule.left_to_right"}}, "rule"),  # would import a module
+        ({"extra_body": {"rule": "custom_rule.left_to_right"}}, "rule"),  # would import a module
         ({"extra_body": {"colour": "red"}}, "colour"),
         ({"extra_body": {"block_length": 4, "tokens_per_step": 3}}, "block"),
     ],

@@ -143,7 +143,7 @@ def stage_job(
         from diffucoder.config.problems import ProblemsParams
         from diffucoder.data.families import generate
 
-        own = {"function": "own_reward.longer_is_better", "weight": 1.0}
+        own = {"function": "custom_reward.longer_is_better", "weight": 1.0}
         small = {
             "ref_model_sync_steps": 1,
             "objective.beta": 1.0,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import own_reward
+import custom_reward
 import pandas as pd
 import pytest
 import torch
@@ -65,7 +65,7 @@ def small(parameters: Parameters, work: Path, ranks: int) -> GrpoParams:
     read["validation"]["decoding"] |= {"max_new_tokens": 12, "steps": 4}
     read["training"]["engine"]["nproc_per_node"] = ranks
     # The tiny model writes no program that tests could tell apart.
-    own = {"function": "own_reward.longer_is_better", "weight": 1.0}
+    own = {"function": "custom_reward.longer_is_better", "weight": 1.0}
     read["rewards"]["terms"]["length"] = own
     return GrpoParams(**read)
 
@@ -93,7 +93,7 @@ def test_train_grpo(
     monkeypatch: pytest.MonkeyPatch,
     ranks: int,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(own_reward.__file__).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(custom_reward.__file__).parent), prepend=os.pathsep)
     params = small(parameters, tmp_path / "work", ranks)
     # Words of the tiny tokenizer are letters, and its model has a short context.
     path, metrics, rollouts = train_grpo(params, 0, checkpoint, problems.assign(prompt="add 1"))

@@ -161,22 +161,22 @@ def test_sanitising_is_an_option() -> None:
 def test_a_suite_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None:
     row = {"id": "own/0", "prompt": "Add one.", "function": "f", "test": "assert f(1) == 2"}
     (tmp_path / "own.jsonl").write_text(json.dumps(row))
-    (problem,) = suites.load("own_suite.OWN", tmp_path)
+    (problem,) = suites.load("custom_suite.OWN", tmp_path)
     assert (problem.problem_id, problem.tests) == ("own/0", ["assert f(1) == 2"])
-    assert suites.suite_label("own_suite.OWN") == "Own"
-    assert suites.trust("own_suite.OWN") == "unforgeable"
+    assert suites.suite_label("custom_suite.OWN") == "Own"
+    assert suites.trust("custom_suite.OWN") == "unforgeable"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("humanevil", "no suite 'humanevil': choose one of .*humaneval"),
-        ("own_suite.NO_SUCH", "suite 'own_suite.NO_SUCH' cannot be imported"),
-        ("own_suite.own_problem", "no suite 'own_suite.own_problem'"),
+        ("custom_suite.NO_SUCH", "suite 'custom_suite.NO_SUCH' cannot be imported"),
+        ("custom_suite.own_problem", "no suite 'custom_suite.own_problem'"),
     ],
 )
 def test_names_of_suites_are_checked_with_the_parameters(name: str, message: str) -> None:
-    assert TypeAdapter(SuiteName).validate_python("own_suite.OWN") == "own_suite.OWN"
+    assert TypeAdapter(SuiteName).validate_python("custom_suite.OWN") == "custom_suite.OWN"
     with pytest.raises(ValidationError, match=message):
         TypeAdapter(SuiteName).validate_python(name)
 

@@ -46,7 +46,7 @@ def test_completions_do_not_depend_on_how_tasks_are_spread_over_ranks(
 def test_advantages_are_rewards_less_the_mean_of_the_others(
     worker: RolloutWorker, model: PreTrainedModel, make_task: MakeTask
 ) -> None:
-    own = RewardTerm(function="own_reward.longer_is_better", weight=1.0)
+    own = RewardTerm(function="custom_reward.longer_is_better", weight=1.0)
     terms = worker.params.rewards.terms | {"length": own}
     rewards = worker.params.rewards.model_copy(update={"terms": terms})
     worker = replace(worker, params=worker.params.model_copy(update={"rewards": rewards}))
