@@ -136,7 +136,7 @@ def test_mlflow_holds_a_run_with_a_child_for_each_stage(project: Project) -> Non
     assert [metric.step for metric in rewards] == [1, 2]
     losses = client.get_metric_history(by_stage["instruction"].info.run_id, "loss")
     assert len(losses) > 10
-    assert by_stage["grpo"].data.params["objective.grpo.beta"] == "0.01"
+    assert by_stage["grpo"].data.params["objective.beta"] == "0.01"
     measured = set(by_stage["grpo"].data.metrics)
     assert measured >= {"loss", "kl", "clip_ratio", "grad_norm", "lr", "tokens_per_s"}
     assert measured >= {"pass_rate", "completion_length", "frac_reward_zero_std"}
