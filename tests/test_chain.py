@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ("adapted", "instruct", "grpo")
 TRAINED = ("backbone", *CHECKPOINTS)
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def test_infill_writes_text_and_page(checkpoint: str, tmp_path: Path) -> None:
     assert (tmp_path / "out.py").read_text().startswith("def add(x):\n    return ")
 
 
+@pytest.mark.slow
 def test_serve_answers_until_it_is_interrupted(checkpoint: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret\n")

@@ -43,6 +43,7 @@ def assert_equal_rows(one: Completion, other: Completion) -> None:
     assert (one.tokens, one.reason) == (other.tokens, other.reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["left", "right"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(

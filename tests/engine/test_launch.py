@@ -196,6 +196,7 @@ def test_two_ranks_cut_in_every_way_end_as_uninterrupted_ones(
     assert [r["step"] for r in read_metrics(cut.work / "metrics.jsonl")] == [*range(1, 101)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["local", "hostfile"])
 def test_the_death_of_one_rank_ends_the_others(
     launcher: str,
@@ -217,6 +218,7 @@ def test_the_death_of_one_rank_ends_the_others(
     assert caplog.records[-1].created - died < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [

@@ -23,6 +23,7 @@ def assert_close(
         torch.testing.assert_close(got[name].float(), weight, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
     ("engine", "tolerance"),

@@ -54,6 +54,7 @@ def test_failed_run(project: Any) -> None:
     assert mlflow.active_run() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_run(project: Any, tmp_path: Path, sent: signal.Signals) -> None:
     started = tmp_path / "started"

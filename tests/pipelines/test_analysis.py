@@ -63,6 +63,7 @@ def metrics() -> pd.DataFrame:
     return pd.DataFrame({"step": 1, "name": names, "value": [2.0, 0.5, 0.25, 0.0]})
 
 
+@pytest.mark.slow
 def test_from_sweep_to_report(
     tmp_path: Path, parameters: Parameters, checkpoint: Path, metrics: pd.DataFrame
 ) -> None:

@@ -41,6 +41,7 @@ def test_every_environment_has_valid_parameters(parameters: Parameters, env: str
     EvaluationParams(**parameters(env, "evaluation"))
 
 
+@pytest.mark.slow
 def test_checkpoints_side_by_side(
     tmp_path: Path, parameters: Parameters, checkpoint: Path, benchmarks_dir: Path
 ) -> None:
@@ -115,6 +116,7 @@ IN_PROCESS = {
 }
 
 
+@pytest.mark.slow
 def test_suites_by_name_with_what_their_verdicts_are_worth(
     tmp_path: Path, parameters: Parameters, checkpoint: Path
 ) -> None:

@@ -35,6 +35,7 @@ def curve(metrics: pd.DataFrame, name: str) -> pd.Series:
     return metrics[metrics["name"] == name].set_index("step")["value"]
 
 
+@pytest.mark.slow
 def test_adapt_then_tune(
     tmp_path: Path,
     parameters: Parameters,

@@ -264,6 +264,7 @@ def visit(page: str, folder: Path) -> Visit:
     return Visit(done.stdout, console, outside)
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it_whole_and_asks_for_nothing(page: str, tmp_path: Path) -> None:
     seen = visit(page, tmp_path)
     assert seen.console == []

@@ -294,6 +294,7 @@ LOADED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOADED)
 def test_what_a_test_does_with_a_value_costs_that_test_alone(sandbox: Sandbox, name: str) -> None:
     value, test, status = LOADED[name]
@@ -304,6 +305,7 @@ def test_what_a_test_does_with_a_value_costs_that_test_alone(sandbox: Sandbox, n
     assert verdict.status == status
 
 
+@pytest.mark.slow
 def test_memory_that_one_program_takes_is_free_for_the_next() -> None:
     # Held in a cycle, so that only a collection can free it.
     hoarder = "def f():\n    x = ['a' * 110_000_000]\n    x.append(x)\n    return x\n"

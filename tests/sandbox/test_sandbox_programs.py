@@ -62,6 +62,7 @@ def verdicts(sandbox: Sandbox) -> dict[str, Verdict]:
     return dict(zip((*endless, *others), found, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_program_gets_what_it_deserves(verdicts: dict[str, Verdict], name: str) -> None:
     verdict = verdicts[name]

@@ -69,6 +69,7 @@ def test_a_setup_that_raises_fails_its_test() -> None:
     assert _run("def f(x): return 2 * x", setup="1 / 0").error_type == "ZeroDivisionError"
 
 
+@pytest.mark.slow
 def test_judges_are_killed_no_oftener_than_timeouts_are_allowed() -> None:
     # Summing it keeps the judge in one call that only a kill ends, after three seconds.
     began = time.monotonic()

@@ -56,6 +56,7 @@ def test_every_environment_has_valid_parameters(parameters: Parameters, env: str
     lab_measurements.make_estimators(lab, mask_token_id=0)
 
 
+@pytest.mark.slow
 def test_measure(
     parameters: Parameters, problems: pd.DataFrame, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def inputs(problems: pd.DataFrame, checkpoint: Path, tmp_path: Path) -> dict[str
     return inputs_of(problems, checkpoint, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_train_grpo(
     parameters: Parameters,

@@ -132,6 +132,7 @@ SAMPLED: dict[str, tuple[int, int, set[str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SAMPLED)
 def test_sampled_references_pass(benchmarks_dir: Path, suite: str) -> None:
     if not (benchmarks_dir / suites.SUITES[suite].file).exists():

@@ -61,6 +61,7 @@ def run(tmp_path, corpus, ingestion, problems_params) -> DataCatalog:
     return catalog
 
 
+@pytest.mark.slow
 def test_the_whole_stage_leaves_what_the_next_ones_need(run, tmp_path) -> None:
     rejected = {row["path"]: row["reason"] for row in run.load("rejected_documents").rows()}
     assert rejected["latin.py"] == "not_utf8"

@@ -128,6 +128,7 @@ def update(
     return lambda params: Update(model, mask, params, batch, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [*estimators.NAMES, "custom_estimator.Combs"])
 @pytest.mark.parametrize("objective", [*objectives.NAMES, "custom_objective.Reinforce"])
 def test_every_combination_updates_the_policy_or_is_refused(
