@@ -36,7 +36,7 @@ class ChunkedLoss(NamedTuple):
     Attributes:
         losses: `[N]`, in nats.
         correct: bool `[N]`, whether the target is the likeliest token.
-        gradients: of the `Head`'s states, weight and bias; None where not asked for.
+        gradients: gradients of the `Head`'s states, weight and bias; None where not needed.
     """
 
     losses: Tensor

@@ -108,7 +108,7 @@ class GradientNoise:
         variance: unbiased variance of the draws, summed over the parameters (the trace of their
             covariance).
         relative_variance: `variance` over the squared norm of the draws' mean gradient.
-        cosine: of each draw and the reference: float64 `[K]`.
+        cosine: cosine of each draw and the reference: float64 `[K]`.
     """
 
     variance: float

@@ -26,7 +26,7 @@ def adapt_to_diffusion(
 
     Args:
         params: the stage's parameters.
-        seed: of every draw.
+        seed: Random seed of the stage.
         backbone: checkpoint directory.
         token_shards: packed rows of the first phase.
         curated_shards: packed rows of the second phase.

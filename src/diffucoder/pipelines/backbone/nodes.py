@@ -16,7 +16,7 @@ def make_backbone(
 
     Args:
         params: the stage's parameters.
-        seed: of every draw.
+        seed: Random seed of the stage.
         tokenizer: directory of the tokenizer that the shards were made with.
         token_shards: packed rows.
 

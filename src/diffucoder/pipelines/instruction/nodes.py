@@ -15,7 +15,7 @@ def finetune_instruct(
 
     Args:
         params: the stage's parameters.
-        seed: of every draw.
+        seed: Random seed of the stage.
         adapted: checkpoint directory.
         tokenized_pairs: pairs with `prompt_ids` and `response_ids`.
 
