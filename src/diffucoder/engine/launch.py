@@ -1,4 +1,4 @@
-"""Starting a stage's ranks from a node, and bringing home how it went.
+"""Starting a stage's ranks from a node, and reporting how they ended.
 
 The node's process stays a thin parent: it holds no model and no device. Ranks never outlive it.
 """
